@@ -161,7 +161,7 @@ def observed(joints: np.ndarray, source: str) -> tuple[np.ndarray, np.ndarray]:
     if source == 'exact':
         velocities[1:] = np.diff(truth, axis=0) * IMAGES_HZ
         return truth, velocities
-    rng, smoother = np.random.default_rng(0), MeshSmoother()
+    rng, smoother = np.random.default_rng(0), MeshSmoother(measures_motion=True)
     is_present = np.isfinite(truth[0, :, 0])
     positions = np.full_like(truth, np.nan)
     for index, points in enumerate(truth):

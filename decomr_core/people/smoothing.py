@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 
 from decomr_core.base.structures import HumanMesh, check_shape
-from decomr_core.people.velocity import PersonMotion, VelocityState
+from decomr_core.people.velocity import PersonMotion, VelocityState, low_pass_weight
 
 __all__ = ['MeshSmoother', 'SmoothingConfig']
 
@@ -73,7 +73,8 @@ class _FilterState:
         root_speed: (3,) m/s.
         body: (3, V + J) smoothed root-relative points, m.
         body_speed: (3, V + J) m/s.
-        velocity: filter of the raw meshes' velocities, which the smoothing does not use.
+        velocity: filter of the raw meshes' velocities, which the smoothing does not use; None:
+            they are not measured.
     """
 
     time_s: float
@@ -82,7 +83,7 @@ class _FilterState:
     root_speed: np.ndarray
     body: np.ndarray
     body_speed: np.ndarray
-    velocity: VelocityState
+    velocity: VelocityState | None
 
 
 class MeshSmoother:
@@ -92,9 +93,17 @@ class MeshSmoother:
         config: see `SmoothingConfig`; may be replaced between two images.
     """
 
-    def __init__(self, config: SmoothingConfig | None = None) -> None:
-        """Starts without any state."""
+    def __init__(
+        self, config: SmoothingConfig | None = None, *, measures_motion: bool = False
+    ) -> None:
+        """Starts without any state.
+
+        Args:
+            config: see `SmoothingConfig`; None: the default.
+            measures_motion: whether to measure velocities for `motion`, which takes time.
+        """
         self.config = config or SmoothingConfig()
+        self._measures_motion = measures_motion
         self._states: dict[int, _FilterState] = {}
         self._time_s = -math.inf
         self._is_fixed = False
@@ -145,9 +154,16 @@ class MeshSmoother:
         Returns:
             None if the velocity is unknown: the person is not in the last image, has no track id
             or a non-finite mesh, or is there for the first time since the filter started anew.
+
+        Raises:
+            RuntimeError: velocities are not measured.
         """
+        if not self._measures_motion:
+            raise RuntimeError(
+                'no velocities are measured; use MeshSmoother(measures_motion=True)'
+            )
         state = self._states.get(track_id)
-        if state is None or state.time_s != self._time_s:
+        if state is None or state.velocity is None or state.time_s != self._time_s:
             return None
         return state.velocity.motion(state.is_metric, self._is_fixed)
 
@@ -162,16 +178,26 @@ class MeshSmoother:
         state = self._states.get(mesh.track_id)
         root = np.asarray(mesh.translation, np.float64)
         count = len(mesh.vertices)
-        # Where the mesh is in the filter's frame, before it is smoothed.
-        raw = _placed(root, body, mesh.is_metric, fixed_from_camera)
+        velocity = None if state is None else state.velocity
         if state is None or state.body.shape != body.shape or state.is_metric != mesh.is_metric:
-            velocity = VelocityState(time_s, time_s, *raw, count)
+            velocity = None
             state = _FilterState(
-                time_s, mesh.is_metric, root, np.zeros(3), body, np.zeros_like(body), velocity
+                time_s, mesh.is_metric, root, np.zeros(3), body, np.zeros_like(body), None
             )
         else:
             state = self._filtered(state, root, body, time_s, fixed_from_camera)
-            state.velocity = state.velocity.updated(*raw, time_s, self.config.speed_cutoff_hz)
+        if self._measures_motion:
+            # The mesh in the filter's frame, before it is smoothed.
+            raw: tuple[np.ndarray, np.ndarray] = (
+                (root, body)
+                if fixed_from_camera is None
+                else _transformed(root, body, mesh.is_metric, fixed_from_camera)
+            )
+            state.velocity = (
+                VelocityState(time_s, time_s, *raw, count)
+                if velocity is None
+                else velocity.updated(*raw, time_s, self.config.speed_cutoff_hz)
+            )
         self._states[mesh.track_id] = (
             state if fixed_from_camera is None else _moved(state, fixed_from_camera)
         )
@@ -196,16 +222,18 @@ class MeshSmoother:
         if step_s <= 0:  # the same image again
             return state
         config = self.config
-        keep = _weight(config.speed_cutoff_hz, step_s)
+        keep = low_pass_weight(config.speed_cutoff_hz, step_s)
         root_speed = state.root_speed + keep * ((root - state.root) / step_s - state.root_speed)
-        root_gain = _weight(config.min_cutoff_hz + config.beta * np.abs(root_speed), step_s)
+        root_gain = low_pass_weight(
+            config.min_cutoff_hz + config.beta * np.abs(root_speed), step_s
+        )
         error = body - state.body
         body_speed = state.body_speed * np.float32(1 - keep)
         body_speed += error * np.float32(keep / step_s)
         speed = np.sqrt(np.einsum('iv,iv->v', body_speed, body_speed))
         speed *= np.float32(config.body_beta)
         speed += np.float32(config.min_cutoff_hz)
-        error *= _weight(speed, np.float32(step_s))
+        error *= low_pass_weight(speed, np.float32(step_s))
         error += state.body
         return _FilterState(
             time_s,
@@ -218,37 +246,25 @@ class MeshSmoother:
         )
 
 
-def _weight(
-    cutoff_hz: np.ndarray | float, step_s: float | np.float32
-) -> np.ndarray | float | np.floating:
-    """Weight of the new value in a first-order low-pass filter."""
-    radians = cutoff_hz * (step_s * 2 * math.pi)
-    return radians / (radians + 1)
-
-
-def _placed(
-    root: np.ndarray, body: np.ndarray, is_metric: bool, fixed_from_camera: np.ndarray | None
+def _transformed(
+    root: np.ndarray, body: np.ndarray, is_metric: bool, other_from_this: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A root (3,) and root-relative points (3, V + J) in the filter's frame."""
-    if fixed_from_camera is None:
-        return root, body
-    rotation, origin = fixed_from_camera[:3, :3], fixed_from_camera[:3, 3]
-    return rotation @ root + (origin if is_metric else 0), rotation.astype(np.float32) @ body
+    """A root (3,) and root-relative points (3, V + J) in another frame, by a (4, 4) transform."""
+    rotation, origin = other_from_this[:3, :3], other_from_this[:3, 3]
+    root = rotation @ root + (origin if is_metric else 0)
+    return root, rotation.astype(np.float32) @ body
 
 
 def _moved(state: _FilterState, other_from_this: np.ndarray) -> _FilterState:
     """The state in another frame, by a (4, 4) rigid transform."""
-    rotation, origin = other_from_this[:3, :3], other_from_this[:3, 3]
-    turn = rotation.astype(np.float32)
-    root = rotation @ state.root + (origin if state.is_metric else 0)
-    return _FilterState(
-        state.time_s,
-        state.is_metric,
-        root,
-        rotation @ state.root_speed,
-        turn @ state.body,
-        turn @ state.body_speed,
-        state.velocity,
+    rotation = other_from_this[:3, :3]
+    root, body = _transformed(state.root, state.body, state.is_metric, other_from_this)
+    return replace(
+        state,
+        root=root,
+        root_speed=rotation @ state.root_speed,
+        body=body,
+        body_speed=rotation.astype(np.float32) @ state.body_speed,
     )
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ['MIN_STEP_S', 'PersonMotion', 'VelocityState', 'velocity_delay_s']
+__all__ = ['MIN_STEP_S', 'PersonMotion', 'VelocityState', 'low_pass_weight', 'velocity_delay_s']
 
 MIN_STEP_S = 1e-3
 """Shortest time between two images over which velocities are measured."""
@@ -87,8 +87,9 @@ class VelocityState:
         root_velocity = (root - self.root) / step_s
         body_velocity = (body - self.body) * np.float32(1 / step_s)
         if self.root_velocity is not None and self.body_velocity is not None:
-            radians = 2 * math.pi * cutoff_hz * step_s
-            weight = max(radians / (radians + 1), step_s / (time_s - self.start_s))
+            weight = max(
+                float(low_pass_weight(cutoff_hz, step_s)), step_s / (time_s - self.start_s)
+            )
             root_velocity = self.root_velocity + weight * (root_velocity - self.root_velocity)
             body_velocity -= self.body_velocity
             body_velocity *= np.float32(weight)
@@ -117,6 +118,19 @@ class VelocityState:
             is_fixed=is_fixed,
             observed_s=self.time_s - self.start_s,
         )
+
+
+def low_pass_weight(
+    cutoff_hz: np.ndarray | float, step_s: float | np.float32
+) -> np.ndarray | float | np.floating:
+    """Weight of the new value in a first-order low-pass filter.
+
+    Args:
+        cutoff_hz: cutoff frequency, of any shape.
+        step_s: time since the last value, s.
+    """
+    radians = cutoff_hz * (step_s * 2 * math.pi)
+    return radians / (radians + 1)
 
 
 def velocity_delay_s(cutoff_hz: float, interval_s: float) -> float:

@@ -38,7 +38,7 @@ def walk(smoother: MeshSmoother, images: int, first: int = 0, speed: float = 1.2
 
 
 def test_a_walker_has_the_same_velocity_whatever_the_camera_does() -> None:
-    smoother, velocity = MeshSmoother(), np.array([0.2, 0.1, -1.179])
+    smoother, velocity = MeshSmoother(measures_motion=True), np.array([0.2, 0.1, -1.179])
     assert np.linalg.norm(velocity) == pytest.approx(1.2, abs=0.001)
     for frame in range(FPS + 1):
         time_s = frame / FPS
@@ -58,7 +58,7 @@ def test_a_walker_has_the_same_velocity_whatever_the_camera_does() -> None:
 
 
 def test_without_the_cameras_pose_velocities_are_relative_to_the_camera() -> None:
-    smoother = MeshSmoother()
+    smoother = MeshSmoother(measures_motion=True)
     for frame in range(10):  # the camera drives forward at 0.8 m/s
         smoother.smooth([mesh_at(np.array([0, 0, 4 - 0.8 * frame / FPS]))], frame / FPS)
     motion = known(smoother)
@@ -67,7 +67,7 @@ def test_without_the_cameras_pose_velocities_are_relative_to_the_camera() -> Non
 
 
 def test_the_velocity_is_unknown_at_first_and_unbiased_from_the_second_image_on() -> None:
-    smoother = MeshSmoother()
+    smoother = MeshSmoother(measures_motion=True)
     assert smoother.motion(0) is None
     walk(smoother, 1)
     assert smoother.motion(0) is None
@@ -77,7 +77,7 @@ def test_the_velocity_is_unknown_at_first_and_unbiased_from_the_second_image_on(
 
 
 def test_a_person_who_is_not_in_the_last_image_has_no_velocity() -> None:
-    smoother = MeshSmoother()
+    smoother = MeshSmoother(measures_motion=True)
     walk(smoother, 5)
     smoother.smooth([mesh_at(np.array([0, 0, 3]), track_id=-1)], 5 / FPS)
     assert smoother.motion(0) is None and smoother.motion(-1) is None
@@ -86,7 +86,7 @@ def test_a_person_who_is_not_in_the_last_image_has_no_velocity() -> None:
 
 
 def test_a_non_finite_mesh_has_no_velocity_and_does_not_change_the_next_one() -> None:
-    smoother = MeshSmoother()
+    smoother = MeshSmoother(measures_motion=True)
     walk(smoother, 5)
     bad = mesh_at(np.array([0, 0, 3]))
     smoother.smooth([dataclasses.replace(bad, vertices=bad.vertices * np.nan)], 5 / FPS)
@@ -97,7 +97,7 @@ def test_a_non_finite_mesh_has_no_velocity_and_does_not_change_the_next_one() ->
 
 @pytest.mark.parametrize('why', ['reset', 'back in time', 'gap', 'fixed frame', 'no position'])
 def test_the_velocity_is_unknown_after_a_new_start(why: str) -> None:
-    smoother = MeshSmoother()
+    smoother = MeshSmoother(measures_motion=True)
     walk(smoother, 30)
     known(smoother)
     mesh, time_s, pose = mesh_at(np.array([9, 0, 4])), 1.0, None
@@ -117,7 +117,7 @@ def test_the_velocity_is_unknown_after_a_new_start(why: str) -> None:
 
 
 def test_the_same_image_again_changes_no_velocity() -> None:
-    smoother = MeshSmoother()
+    smoother = MeshSmoother(measures_motion=True)
     walk(smoother, 5)
     before = known(smoother)
     smoother.smooth([mesh_at(np.array([8, 0, 4]))], 4 / FPS)
@@ -128,7 +128,7 @@ def test_the_same_image_again_changes_no_velocity() -> None:
 
 @pytest.mark.parametrize('is_fixed', [False, True])
 def test_without_a_position_only_root_relative_velocities_are_known(is_fixed: bool) -> None:
-    smoother, moving = MeshSmoother(), np.zeros_like(BODY)
+    smoother, moving = MeshSmoother(measures_motion=True), np.zeros_like(BODY)
     moving[:3], moving[-1] = [0.5, 0, 0], [0, -0.7, 0.1]
     for frame in range(10):
         pose = turn_about_y(0.1 * frame)
@@ -145,7 +145,8 @@ def test_without_a_position_only_root_relative_velocities_are_known(is_fixed: bo
 
 @pytest.mark.parametrize(('cutoff_hz', 'fps'), [(1.0, 30), (2.0, 30), (1.0, 10)])
 def test_the_velocity_is_late_by_the_stated_time(cutoff_hz: float, fps: int) -> None:
-    smoother, acceleration = MeshSmoother(SmoothingConfig(speed_cutoff_hz=cutoff_hz)), 0.8
+    config, acceleration = SmoothingConfig(speed_cutoff_hz=cutoff_hz), 0.8
+    smoother = MeshSmoother(config, measures_motion=True)
     rates = np.zeros_like(BODY)
     rates[-1] = 0, 0.5, 0  # one joint accelerates relative to the root, too
     for frame in range(3 * fps + 1):
@@ -165,7 +166,7 @@ def test_the_velocity_is_late_by_the_stated_time(cutoff_hz: float, fps: int) -> 
 def test_every_order_of_times_gives_finite_velocities_or_none(
     images: list[tuple[float, bool]],
 ) -> None:
-    smoother = MeshSmoother()
+    smoother = MeshSmoother(measures_motion=True)
     for index, (time_s, is_here) in enumerate(images):
         meshes = [mesh_at(np.array([index, 0, 3]))] if is_here else []
         smoother.smooth(meshes, time_s)
@@ -174,3 +175,10 @@ def test_every_order_of_times_gives_finite_velocities_or_none(
         if motion is not None:
             assert np.isfinite(motion.joint_velocities).all()
             assert np.isfinite(motion.vertex_velocities).all()
+
+
+def test_velocities_are_measured_only_on_request() -> None:
+    smoother = MeshSmoother()
+    walk(smoother, 3)
+    with pytest.raises(RuntimeError, match=r'MeshSmoother\(measures_motion=True\)'):
+        smoother.motion(0)
