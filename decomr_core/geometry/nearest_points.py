@@ -15,7 +15,7 @@ import numpy as np
 
 from decomr_core.base.structures import check_shape
 
-__all__ = ['Capsules', 'NearestPoints', 'VertexClusters', 'segment_distances']
+__all__ = ['Capsules', 'NearestPoints', 'VertexClusters', 'point_segment_distances']
 
 VERTICES_PER_CLUSTER = (52, 7)
 """Mean number of vertices in a coarse and in a fine cluster."""
@@ -190,7 +190,7 @@ class VertexClusters:
         return best_m.reshape(shape)
 
 
-def segment_distances(
+def point_segment_distances(
     points: np.ndarray, starts: np.ndarray, ends: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Distances of points from segments, one segment per point.
@@ -255,7 +255,7 @@ class _Segments(NamedTuple):
 def _result(points: np.ndarray, nearest: np.ndarray, capsules: Capsules) -> NearestPoints:
     """The points (P, C, 3) and distances of the nearest vertices (P, C), in float64."""
     on_bodies = points[np.arange(len(points))[:, None], nearest].astype(np.float64)
-    from_axis_m, on_axes = segment_distances(
+    from_axis_m, on_axes = point_segment_distances(
         on_bodies, np.asarray(capsules.starts, np.float64), np.asarray(capsules.ends, np.float64)
     )
     radii = np.asarray(capsules.radii, np.float64)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from decomr_core.geometry.nearest_points import Capsules, VertexClusters, segment_distances
+from decomr_core.geometry.nearest_points import Capsules, VertexClusters, point_segment_distances
 
 NUM_VERTICES = 600
 
@@ -31,7 +31,7 @@ def clusters(template: np.ndarray) -> VertexClusters:
 
 def _naive(vertices: np.ndarray, capsules: Capsules) -> np.ndarray:
     """(P, C) distances, by all vertices."""
-    distances, _ = segment_distances(
+    distances, _ = point_segment_distances(
         vertices[:, :, None].astype(np.float64), capsules.starts, capsules.ends
     )
     return np.maximum(distances.min(axis=1) - capsules.radii, 0)
@@ -76,7 +76,7 @@ def test_the_points_lie_on_body_and_capsule_at_this_distance(
         np.testing.assert_array_equal(found.on_bodies[person], on_body)
     between = np.linalg.norm(found.on_bodies - found.on_robot, axis=2)
     np.testing.assert_allclose(between, found.distances, atol=1e-6)
-    from_axis, _ = segment_distances(found.on_robot, capsules.starts, capsules.ends)
+    from_axis, _ = point_segment_distances(found.on_robot, capsules.starts, capsules.ends)
     assert (from_axis <= capsules.radii + 1e-6).all()
 
 
