@@ -29,7 +29,6 @@ from typing import TYPE_CHECKING, Any
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
-from std_msgs.msg import Header
 
 from decomr_ros.health.diagnostics import FrameStatistics, NodeState, status_message, status_of
 from decomr_ros.health.graph_warnings import update_graph_warnings
@@ -314,12 +313,8 @@ class DecomrNode(ManagedNode):
         if not has_ended:
             log_late_inference(self, self._stop_timeout_s, self._is_closing)
         self._warnings.end_all_but([IGNORED_FILES, UNKNOWN_PARAMETERS, UNUSED, 'outputs'])
-        if self._parts is not None:
-            frame_id = self._path.last_frame_id if self._path is not None else ''
-            self._parts.outputs.clear(
-                Header(stamp=self.get_clock().now().to_msg(), frame_id=frame_id)
-            )
-            self._parts.outputs.wait_until_sent(Duration(seconds=SEND_TIMEOUT_S))
+        if self._path is not None:
+            self._path.clear(Duration(seconds=SEND_TIMEOUT_S))
 
     # Diagnostics
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from std_msgs.msg import Header
+
 from decomr_ros.health.diagnostics import FrameStatistics, error_cause
 from decomr_ros.messages.meshes import nanoseconds_from_stamp
 
 if TYPE_CHECKING:
     import numpy as np
+    from rclpy.duration import Duration
     from rclpy.node import Node
-    from std_msgs.msg import Header
 
     from decomr_core.base.structures import HumanMesh, StageTimes
     from decomr_ros.inputs.frame import Frame
@@ -23,11 +25,7 @@ __all__ = ['ImagePath']
 
 
 class ImagePath:
-    """Processes the images of a configured node one after another; the worker's thread.
-
-    Attributes:
-        last_frame_id: frame of the newest image that has one.
-    """
+    """Processes the images of a configured node one after another; the worker's thread."""
 
     def __init__(
         self,
@@ -52,7 +50,7 @@ class ImagePath:
         self._parts, self._parameters = parts, parameters
         self._statistics, self._stamps, self._warnings = statistics, stamps, warnings
         self._last_stamp_ns = 0  # of the newest image; 0: none, or a driver without a clock
-        self.last_frame_id = ''
+        self._last_frame_id = ''  # of the newest image that has one
 
     def process(self, frame: Frame, parameters: NodeParameters) -> None:
         """Turns one image into meshes and publishes them.
@@ -73,6 +71,16 @@ class ImagePath:
         finally:  # also if an output fails
             parts.pipeline.finish()
         self._warnings.end_soon('image')
+
+    def clear(self, timeout: Duration) -> None:
+        """Removes the markers and waits until the last messages are sent, before a pause.
+
+        Args:
+            timeout: how long to wait for reliable subscribers.
+        """
+        outputs = self._parts.outputs
+        outputs.clear(Header(stamp=self._clock.now().to_msg(), frame_id=self._last_frame_id))
+        outputs.wait_until_sent(timeout)
 
     def _publish(
         self, frame: Frame, image: np.ndarray, meshes: list[HumanMesh], times: StageTimes
@@ -111,5 +119,5 @@ class ImagePath:
         if self._stamps.image_jumps_back(stamp_ns, self._last_stamp_ns):
             self._parts.pipeline.reset()
         self._last_stamp_ns = stamp_ns
-        self.last_frame_id = header.frame_id or self.last_frame_id
+        self._last_frame_id = header.frame_id or self._last_frame_id
         return None if stamp_ns == 0 else stamp_ns / 1e9

@@ -76,9 +76,11 @@ class StandingWarnings:
         """Warnings that go to the log of a node."""
 
         def warn(text: str) -> None:
+            """Logs a warning."""
             node.get_logger().warning(text)
 
-        def inform(text: str) -> None:  # on another line: rclpy refuses two severities on one
+        def inform(text: str) -> None:
+            """Logs a remark; on another line, because rclpy refuses two severities on one."""
             node.get_logger().info(text)
 
         return cls(warn, inform)
