@@ -44,6 +44,12 @@ def small_views(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(round_trip, 'VIEW_SIZE_PX', 128)
 
 
+def report_uv(folder: Path) -> int:
+    """Runs `decomr uv report` on body.npz and uv.npz of a folder; returns its exit code."""
+    body, uv = folder / 'body.npz', folder / 'uv.npz'
+    return run('uv', 'report', '--body', body, '--uv', uv, '--sources', 20, '--json')
+
+
 def test_uv_build_and_report_make_and_measure_a_map(
     tmp_path: Path, tiny_body: BodyModel, small_views: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -51,20 +57,7 @@ def test_uv_build_and_report_make_and_measure_a_map(
     assert run('uv', 'build', '--body', tmp_path / 'body.npz', '--out', tmp_path / 'uv.npz') == 0
     load_uv_map(tmp_path / 'uv.npz', tiny_body)
     capsys.readouterr()
-    assert (
-        run(
-            'uv',
-            'report',
-            '--body',
-            tmp_path / 'body.npz',
-            '--uv',
-            tmp_path / 'uv.npz',
-            '--sources',
-            20,
-            '--json',
-        )
-        == 0
-    )
+    assert report_uv(tmp_path) == 0
     report = last_json(capsys)
     assert report['pieces'] == 1 and report['flips'] == 0
 
@@ -78,20 +71,7 @@ def test_the_text_of_a_uv_report_is_rounded_and_its_json_is_not(
 ) -> None:
     tiny_body.save(tmp_path / 'body.npz')
     tiny_uv_map.save(tmp_path / 'uv.npz')
-    assert (
-        run(
-            'uv',
-            'report',
-            '--body',
-            tmp_path / 'body.npz',
-            '--uv',
-            tmp_path / 'uv.npz',
-            '--sources',
-            20,
-            '--json',
-        )
-        == 0
-    )
+    assert report_uv(tmp_path) == 0
     *lines, last = capsys.readouterr().out.splitlines()
     report, shown = json.loads(last), dict(line.split(maxsplit=1) for line in lines)
     assert set(shown) == set(report)

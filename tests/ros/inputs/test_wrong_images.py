@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from sensor_msgs.msg import CompressedImage
 
+from decomr_ros.inputs.frame import Frame
+from decomr_ros.inputs.inputs import Inputs
 from tests.ros.inputs.test_inputs import Notes, gray, header, node, start
 from tests.ros.inputs.wrong_inputs import change, numbers, see, warnings_of
 
@@ -33,6 +35,14 @@ IMAGES = {
 }
 
 
+def assert_reported(word: str, node: Notes, inputs: Inputs, frames: list[Frame]) -> None:
+    """The word is in the error of the last image or in the log; without an error in a warning."""
+    said = see(frames)
+    assert word in said or any(word in text for text in node.log)
+    if not said:
+        assert any(word in text for text in warnings_of(inputs).values())
+
+
 @pytest.mark.parametrize('case', IMAGES)
 def test_a_wrong_image_is_reported(node: Notes, case: str) -> None:
     make, wrong, word = IMAGES[case]
@@ -40,10 +50,7 @@ def test_a_wrong_image_is_reported(node: Notes, case: str) -> None:
     message = make()
     wrong(message)
     node.callbacks['/image'](message)
-    said = see(frames)
-    assert word in said or any(word in text for text in node.log)
-    if not said:
-        assert any(word in text for text in warnings_of(inputs).values())
+    assert_reported(word, node, inputs, frames)
 
 
 def file_of(kind: str, picture: np.ndarray) -> array.array:
@@ -130,10 +137,7 @@ def test_a_wrong_compressed_image_is_reported(node: Notes, case: str) -> None:
     message = make()
     wrong(message)
     node.callbacks['/image/compressed'](message)
-    said = see(frames)
-    assert word in said or any(word in text for text in node.log)
-    if not said:
-        assert any(word in text for text in warnings_of(inputs).values())
+    assert_reported(word, node, inputs, frames)
 
 
 @pytest.mark.parametrize('dtype', ['u1', 'u2'])
