@@ -342,6 +342,7 @@ class DecomrNode(ManagedNode):
         if parts is not None:
             values.update(parts.pipeline.status())
             values.update(parts.inputs.values())
+            values.update(parts.robot_outputs.values())
         self._stamps.check_clock()
         values.update(self._warnings.values())
         level, message = status_of(

@@ -10,15 +10,15 @@ from decomr_ros.health.diagnostics import FrameStatistics, error_cause
 from decomr_ros.messages.meshes import nanoseconds_from_stamp
 
 if TYPE_CHECKING:
-    import numpy as np
     from rclpy.duration import Duration
     from rclpy.node import Node
 
-    from decomr_core.base.structures import HumanMesh, StageTimes
+    from decomr_core.base.structures import StageTimes
     from decomr_ros.inputs.frame import Frame
     from decomr_ros.inputs.stamp_checks import StampChecks
     from decomr_ros.node.standing_warnings import StandingWarnings
     from decomr_ros.node_parts import NodeParts
+    from decomr_ros.pipeline.frame_result import FrameResult
     from decomr_ros.settings.parameters import NodeParameters
 
 __all__ = ['ImagePath']
@@ -61,13 +61,13 @@ class ImagePath:
         """
         parts = self._parts
         self._apply(parameters)
-        image = frame.rgb
         time_s = self._advance_to(frame.header)
+        parts.pipeline.measures_motion = parts.robot_outputs.needs_motion
         with error_cause('estimation'):
-            meshes, times = parts.pipeline.process(frame, time_s, parts.fixed_frame)
+            result, times = parts.pipeline.process(frame, time_s, parts.fixed_frame)
             self._warnings.set('no_foreground', parts.pipeline.no_foreground_text(), 1)
         try:
-            self._publish(frame, image, meshes, times)
+            self._publish(result, times)
         finally:  # also if an output fails
             parts.pipeline.finish()
         self._warnings.end_soon('image')
@@ -79,20 +79,22 @@ class ImagePath:
             timeout: how long to wait for reliable subscribers.
         """
         outputs = self._parts.outputs
-        outputs.clear(Header(stamp=self._clock.now().to_msg(), frame_id=self._last_frame_id))
+        header = Header(stamp=self._clock.now().to_msg(), frame_id=self._last_frame_id)
+        outputs.clear(header)
+        self._parts.robot_outputs.clear(header)
         outputs.wait_until_sent(timeout)
 
-    def _publish(
-        self, frame: Frame, image: np.ndarray, meshes: list[HumanMesh], times: StageTimes
-    ) -> None:
-        """Publishes the meshes, then the less urgent outputs; `image` is `frame.rgb`."""
-        header, outputs = frame.header, self._parts.outputs
+    def _publish(self, result: FrameResult, times: StageTimes) -> None:
+        """Publishes the meshes, then the less urgent outputs."""
+        header, meshes, outputs = result.header, result.meshes, self._parts.outputs
         with error_cause('publishing'):
             outputs.publish_meshes(header, meshes)
             # In integers: rclpy.time.Time refuses stamps before its epoch.
             latency_ns = self._clock.now().nanoseconds - nanoseconds_from_stamp(header.stamp)
             self._statistics.add(latency_ns / 1e6, len(meshes), times)
-            outputs.publish_other_outputs(header, image, meshes, frame.intrinsics)
+            # Before the images, which take longest: a robot waits for them.
+            self._parts.robot_outputs.publish(result)
+            outputs.publish_other_outputs(result)
 
     def _apply(self, parameters: NodeParameters) -> None:
         """Applies parameters that have changed since the last image."""
@@ -102,6 +104,7 @@ class ImagePath:
         with error_cause('parameters'):
             parts.pipeline.update(parameters)
             parts.outputs.update(parameters)
+            parts.robot_outputs.update(parameters)
         self._warnings.set('outputs', parts.outputs.missing, is_logged=True)
         parts.inputs.parameters = parameters
         self._parameters = parameters

@@ -12,6 +12,8 @@ from decomr_ros.outputs.outputs import Outputs
 from decomr_ros.pipeline.depth_correction import DepthCorrection
 from decomr_ros.pipeline.fixed_frame import FixedFrame
 from decomr_ros.pipeline.mesh_pipeline import MeshPipeline
+from decomr_ros.pipeline.transforms import Transforms
+from decomr_ros.robot.robot_outputs import RobotOutputs
 
 if TYPE_CHECKING:
     from decomr_ros.health.diagnostics import FrameStatistics
@@ -32,6 +34,7 @@ class NodeParts:
         inputs: the subscriptions.
         pipeline: from an image to its meshes.
         outputs: the publishers.
+        robot_outputs: the publishers of what a robot acts on.
         fixed_frame: the pose of the camera in the frame of smoothing.
         rate_log: the periodic log lines.
     """
@@ -39,6 +42,7 @@ class NodeParts:
     inputs: Inputs
     pipeline: MeshPipeline
     outputs: Outputs
+    robot_outputs: RobotOutputs
     fixed_frame: FixedFrame
     rate_log: RateLog
 
@@ -84,8 +88,23 @@ class NodeParts:
         releases.callback(pipeline.close)
         outputs = Outputs(node, parameters, pipeline.topology)
         releases.callback(outputs.destroy)
-        fixed_frame = FixedFrame(node, parameters.smoothing_frame, warnings)
-        releases.callback(fixed_frame.destroy)
+        transforms = Transforms(node) if _needs_transforms(parameters) else None
+        if transforms is not None:
+            releases.callback(transforms.destroy)
+        robot_outputs = RobotOutputs(node, parameters, pipeline.topology, transforms, warnings)
+        releases.callback(robot_outputs.destroy)
+        fixed_frame = FixedFrame(transforms, parameters.smoothing_frame, warnings)
         rate_log = RateLog(node, parameters.log_period_s, inputs, worker, statistics)
         releases.callback(rate_log.destroy)
-        return cls(inputs, pipeline, outputs, fixed_frame, rate_log)
+        return cls(inputs, pipeline, outputs, robot_outputs, fixed_frame, rate_log)
+
+
+def _needs_transforms(parameters: NodeParameters) -> bool:
+    """Whether a parameter refers to a frame other than that of the image."""
+    return bool(
+        parameters.smoothing_frame
+        or parameters.robot_parts
+        or parameters.use_robot_description
+        or parameters.proximity_frame
+        or parameters.obstacle_frame
+    )

@@ -48,6 +48,7 @@ FLOORS = {
         ('decomr_ros.inputs',),
         ('decomr_ros.pipeline',),
         ('decomr_ros.outputs',),
+        ('decomr_ros.robot',),
         ('decomr_ros.health', 'decomr_ros.bags', 'decomr_ros.viewer'),
         ('decomr_ros',),
     ),
@@ -107,7 +108,7 @@ ROS_MODULES = {
 # Optional packages, and the files that may import each.
 OPTIONAL = {
     'anny': 'tools/bake_builtin_body.py',
-    'tf2_ros': 'decomr_ros/pipeline/fixed_frame.py',
+    'tf2_ros': 'decomr_ros/pipeline/transforms.py',
     'h5py': 'training/datasets/readers/mpi_inf_3dhp.py',
     'jsonargparse': 'training/loop/command_line.py',
     'lightning_fabric': 'training/loop/trainer.py',

@@ -98,6 +98,7 @@ class HumanMesh:
         crop_center: (2,) centre of the square crop, image px.
         crop_side: side of the square crop, image px.
         iuv: (3, h, w) float32 IUV image of the crop, all in [0, 1].
+        has_measured_depth: whether a depth image determined the distance from the camera.
     """
 
     track_id: int
@@ -112,6 +113,7 @@ class HumanMesh:
     crop_center: np.ndarray
     crop_side: float
     iuv: np.ndarray
+    has_measured_depth: bool = False
 
 
 @dataclass

@@ -91,6 +91,8 @@ class MeshSmoother:
 
     Attributes:
         config: see `SmoothingConfig`; may be replaced between two images.
+        measures_motion: whether to measure velocities for `motion`, which takes time; may be
+            changed between two images.
     """
 
     def __init__(
@@ -100,10 +102,10 @@ class MeshSmoother:
 
         Args:
             config: see `SmoothingConfig`; None: the default.
-            measures_motion: whether to measure velocities for `motion`, which takes time.
+            measures_motion: see the attribute.
         """
         self.config = config or SmoothingConfig()
-        self._measures_motion = measures_motion
+        self.measures_motion = measures_motion
         self._states: dict[int, _FilterState] = {}
         self._time_s = -math.inf
         self._is_fixed = False
@@ -158,7 +160,7 @@ class MeshSmoother:
         Raises:
             RuntimeError: velocities are not measured.
         """
-        if not self._measures_motion:
+        if not self.measures_motion:
             raise RuntimeError(
                 'no velocities are measured; use MeshSmoother(measures_motion=True)'
             )
@@ -186,7 +188,7 @@ class MeshSmoother:
             )
         else:
             state = self._filtered(state, root, body, time_s, fixed_from_camera)
-        if self._measures_motion:
+        if self.measures_motion:
             # The mesh in the filter's frame, before it is smoothed.
             raw: tuple[np.ndarray, np.ndarray] = (
                 (root, body)
@@ -198,6 +200,8 @@ class MeshSmoother:
                 if velocity is None
                 else velocity.updated(*raw, time_s, self.config.speed_cutoff_hz)
             )
+        else:
+            state.velocity = None  # it would be outdated if velocities are measured again
         self._states[mesh.track_id] = (
             state if fixed_from_camera is None else _moved(state, fixed_from_camera)
         )

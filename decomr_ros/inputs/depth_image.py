@@ -108,4 +108,5 @@ def _placed(mesh: HumanMesh, depth: DepthImage) -> HumanMesh:
         vertices=mesh.vertices + shift,
         joints=mesh.joints + shift,
         translation=translation.astype(np.asarray(mesh.translation).dtype),
+        has_measured_depth=True,
     )

@@ -14,7 +14,8 @@ from visualization_msgs.msg import MarkerArray
 from decomr_core.geometry.decimation import decimate_faces
 from decomr_ros.messages.markers import MeshMarkers
 from decomr_ros.messages.meshes import human_meshes_from_message
-from decomr_ros.outputs.outputs import FEWEST_TRIANGLES, placed_people
+from decomr_ros.outputs.outputs import FEWEST_TRIANGLES
+from decomr_ros.pipeline.frame_result import placed_people
 
 if TYPE_CHECKING:
     from decomr.msg import HumanMeshArray, MeshTopology

@@ -39,15 +39,17 @@ from decomr_ros.messages.points import point_cloud_message, points_of_meshes
 from decomr_ros.node.qos import LATCHED, MESH_QOS, make_publisher
 from decomr_ros.outputs.body_frames import BodyFrames
 from decomr_ros.outputs.rep155 import Rep155Bodies
+from decomr_ros.pipeline.frame_result import people_by_id
 
 if TYPE_CHECKING:
     from rclpy.lifecycle import LifecycleNode
 
     from decomr_core.base.structures import HumanMesh
     from decomr_core.uv.topology import Topology
+    from decomr_ros.pipeline.frame_result import FrameResult
     from decomr_ros.settings.parameters import NodeParameters
 
-__all__ = ['Outputs', 'people_by_id', 'placed_people']
+__all__ = ['Outputs']
 
 IMAGE_QOS = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
 # Type and parameter of each topic that a parameter switches.
@@ -143,22 +145,15 @@ class Outputs:
         self._last_header = header
         self._mesh_publisher.publish(serialized_human_meshes(header, meshes, self._topology.hash))
 
-    def publish_other_outputs(
-        self,
-        header: Header,
-        image: np.ndarray,
-        meshes: Sequence[HumanMesh],
-        intrinsics: np.ndarray | None,
-    ) -> None:
+    def publish_other_outputs(self, result: FrameResult) -> None:
         """Publishes the other outputs that are enabled and have subscribers.
 
         Args:
-            header: stamp and frame of the image.
-            image: (H, W, 3) uint8 RGB.
-            meshes: the people in it.
-            intrinsics: (3, 3) px; None without a calibration.
+            result: the people in the image.
         """
-        self._publish_placed(header, meshes)
+        header, image, meshes = result.header, result.image, result.meshes
+        intrinsics = result.intrinsics
+        self._publish_placed(result)
         if self._bodies is not None:
             self._bodies.publish(header, image, people_by_id(meshes), intrinsics)
         size, parameters = image.shape[:2], self._parameters
@@ -233,8 +228,9 @@ class Outputs:
         if self._markers is not None:
             self._switched['markers'].publish(self._markers.clear(header))
 
-    def _publish_placed(self, header: Header, meshes: Sequence[HumanMesh]) -> None:
+    def _publish_placed(self, result: FrameResult) -> None:
         """Publishes people with a position on `markers`, `vertices` and /tf."""
+        header, meshes = result.header, result.meshes
         markers = self._markers if self._is_wanted('markers') else None
         has_points = self._is_wanted('vertices')
         if markers is None and not has_points and self._frames is None:
@@ -245,7 +241,7 @@ class Outputs:
                 self._placed_header = Header()
             return
         self._placed_header = header
-        people = placed_people(meshes)
+        people = result.people
         if len(people) < len(meshes):
             self._node.get_logger().warning(
                 'people without a position are left out of markers, vertices and /tf; people '
@@ -276,22 +272,6 @@ def _topic(node: LifecycleNode, name: str) -> str:
     """The topic of an output; a compressed topic follows the remapping of the raw one."""
     base, slash, transport = name.partition('/')
     return f'{node.resolve_topic_name(base)}/{transport}' if slash else name
-
-
-def people_by_id(meshes: Sequence[HumanMesh]) -> dict[int, HumanMesh]:
-    """The people by id, or by their index in the list if they are not tracked."""
-    return {
-        mesh.track_id if mesh.track_id >= 0 else index: mesh for index, mesh in enumerate(meshes)
-    }
-
-
-def placed_people(meshes: Sequence[HumanMesh]) -> dict[int, HumanMesh]:
-    """The people with a position, by id; meshes that are not finite are left out."""
-    return {
-        track_id: mesh
-        for track_id, mesh in people_by_id(meshes).items()
-        if mesh.is_metric and np.isfinite(mesh.vertices).all()
-    }
 
 
 def _marker_faces(topology: Topology, num_triangles: int) -> np.ndarray:

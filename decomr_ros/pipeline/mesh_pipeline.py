@@ -16,9 +16,11 @@ from decomr_core.people.smoothing import MeshSmoother, SmoothingConfig
 from decomr_core.people.tracking import Tracker, TrackerConfig
 from decomr_core.runtimes.gpu_memory import gpu_memory
 from decomr_ros.pipeline.background_detector import BackgroundDetector, BackgroundTracker
+from decomr_ros.pipeline.frame_result import FrameResult
 
 if TYPE_CHECKING:
     from decomr_core.base.structures import HumanMesh, StageTimes
+    from decomr_core.people.velocity import PersonMotion
     from decomr_core.uv.topology import Topology
     from decomr_ros.inputs.frame import Frame
     from decomr_ros.pipeline.depth_correction import DepthCorrection
@@ -48,6 +50,8 @@ class MeshPipeline:
     on any thread.
 
     Attributes:
+        measures_motion: whether to measure the velocities of people, which takes time; may be
+            changed between two images.
         topology: topology of the meshes.
         description: runtime, precision, weights and model_sha256, as text by name.
     """
@@ -86,9 +90,10 @@ class MeshPipeline:
         self._estimator = HumanMeshEstimator(
             self._runtime, detector, self._tracker, _estimator_config(parameters)
         )
-        self._smoother = (
-            MeshSmoother(_smoothing_config(parameters)) if parameters.smoothing else None
-        )
+        # It also measures the velocities.
+        self._smoother = MeshSmoother(_smoothing_config(parameters))
+        self._is_smoothing = parameters.smoothing
+        self.measures_motion = False
         self.topology: Topology = self._estimator.topology
         self.description = {
             'runtime': self._runtime.name,
@@ -100,7 +105,7 @@ class MeshPipeline:
 
     def process(
         self, frame: Frame, time_s: float | None, fixed_frame: FixedFrame
-    ) -> tuple[list[HumanMesh], StageTimes]:
+    ) -> tuple[FrameResult, StageTimes]:
         """Runs all stages on the next image of the video; `finish` must follow.
 
         Args:
@@ -110,8 +115,8 @@ class MeshPipeline:
             fixed_frame: looks up the pose of the camera for smoothing.
 
         Returns:
-            One mesh per person, in the camera's optical frame, m; an empty list if there is
-            nobody. The times are those of `estimate`.
+            One mesh per person, in the camera's optical frame, and what belongs to them. The
+            times are those of `estimate`.
 
         Raises:
             BadInput: the image cannot be decoded.
@@ -119,9 +124,20 @@ class MeshPipeline:
         """
         meshes, times = self.estimate(frame.rgb, frame.intrinsics, frame.boxes, time_s)
         # Depth and pose are looked up only now: they may arrive later than the image.
+        depth = None if self._depth is None else frame.depth
         if self._depth is not None:
-            meshes = self._depth.correct(meshes, frame.depth)
-        return self.smooth(meshes, fixed_frame.from_camera(frame.header)), times
+            meshes = self._depth.correct(meshes, depth)
+        fixed_from_camera = fixed_frame.from_camera(frame.header)
+        result = FrameResult(
+            header=frame.header,
+            image=frame.rgb,
+            meshes=self.smooth(meshes, fixed_from_camera),
+            intrinsics=frame.intrinsics,
+            depth=depth,
+            fixed_from_camera=fixed_from_camera,
+            motions=self._motions(meshes),
+        )
+        return result, times
 
     def estimate(
         self,
@@ -163,9 +179,18 @@ class MeshPipeline:
             fixed_from_camera: (4, 4) transform from the camera's optical frame to a fixed frame,
                 m; None: smoothing is done in the camera frame.
         """
-        if self._smoother is None:
+        self._smoother.measures_motion = self.measures_motion
+        if not (self._is_smoothing or self.measures_motion):
             return meshes
-        return self._smoother.smooth(meshes, self._tracker.now_s, fixed_from_camera)
+        smooth = self._smoother.smooth(meshes, self._tracker.now_s, fixed_from_camera)
+        return smooth if self._is_smoothing else meshes
+
+    def _motions(self, meshes: list[HumanMesh]) -> dict[int, PersonMotion]:
+        """The velocities of the people whose velocity is known, by track id."""
+        if not self.measures_motion:
+            return {}
+        found = {mesh.track_id: self._smoother.motion(mesh.track_id) for mesh in meshes}
+        return {track_id: motion for track_id, motion in found.items() if motion is not None}
 
     def finish(self) -> None:
         """Completes the present image; call it after its meshes are published.
@@ -201,12 +226,10 @@ class MeshPipeline:
         """
         self._estimator.config = _estimator_config(parameters)
         self._tracker.reconfigure(self._tracker_config(parameters), parameters.min_score)
-        if not parameters.smoothing:
-            self._smoother = None
-        elif self._smoother is None:
-            self._smoother = MeshSmoother(_smoothing_config(parameters))
-        else:
-            self._smoother.config = _smoothing_config(parameters)
+        if parameters.smoothing != self._is_smoothing:
+            self._smoother.reset()
+        self._is_smoothing = parameters.smoothing
+        self._smoother.config = _smoothing_config(parameters)
 
     def status(self) -> dict[str, str]:
         """Description, counts and resource usage for /diagnostics, as text by name."""
@@ -224,8 +247,7 @@ class MeshPipeline:
     def reset(self) -> None:
         """Ends all tracks and discards the smoothing state: another video begins."""
         self._estimator.reset()
-        if self._smoother is not None:
-            self._smoother.reset()
+        self._smoother.reset()
 
     def close(self) -> None:
         """Ends the thread of the background detector."""

@@ -256,6 +256,56 @@ class NodeParameters:
     rep155: bool = parameter(
         False, 'publish /humans/bodies/... of REP-155; needs the package hri_msgs'
     )
+    publish_motion: bool = parameter(
+        True, 'publish motion (velocities, predictions, uncertainty) while it has subscribers'
+    )
+    publish_proximity: bool = parameter(
+        True,
+        'publish proximity and proximity/markers while they have subscribers and the robot is '
+        'given by robot_parts or use_robot_description; needs tf2_ros',
+    )
+    robot_parts: str = parameter(
+        '',
+        'parts of the robot as spheres and capsules in tf frames: FRAME RADIUS, or FRAME RADIUS '
+        'X Y Z for a capsule from the origin of the frame to this point, m; separated by '
+        'semicolons',
+        effect=Effect.CONFIGURE,
+    )
+    use_robot_description: bool = parameter(
+        False,
+        'use the collision geometry of the URDF on the topic robot_description for proximity',
+        effect=Effect.CONFIGURE,
+    )
+    robot_links: str = parameter(
+        '',
+        'links of robot_description that proximity uses, separated by commas; empty: all that '
+        'have collision geometry',
+        effect=Effect.CONFIGURE,
+    )
+    proximity_frame: str = parameter(
+        '',
+        'frame of the points in proximity, such as base_link; empty: the frame of the image',
+        effect=Effect.CONFIGURE,
+    )
+    proximity_warning_m: float = parameter(
+        1.0,
+        'nearest lines in proximity/markers and on the web page are red below this distance, m',
+        range=(0.0, 100.0),
+    )
+    publish_obstacles: bool = parameter(
+        True, 'publish obstacles and obstacles/clearing while they have subscribers'
+    )
+    obstacle_frame: str = parameter(
+        '',
+        'frame of obstacles and obstacles/clearing, such as odom; needs tf2_ros; empty: the frame '
+        'of the image',
+        effect=Effect.CONFIGURE,
+    )
+    publish_depth_without_people: bool = parameter(
+        True,
+        'with use_depth: publish depth_without_people and points_without_people while they have '
+        'subscribers',
+    )
 
     def __post_init__(self) -> None:
         """Rejects values that are not allowed or that contradict each other.

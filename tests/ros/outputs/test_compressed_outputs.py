@@ -17,6 +17,7 @@ from decomr_core.uv.uv_map import UVMap
 from decomr_ros.messages.compressed import compressed_message, rgb_from_compressed_message
 from decomr_ros.outputs import outputs as outputs_module
 from decomr_ros.outputs.outputs import Outputs
+from decomr_ros.pipeline.frame_result import FrameResult
 from decomr_ros.settings.parameters import NodeParameters
 from tests.ros.conftest import RosTest, make_mesh
 from tests.ros.fake_node import FakeNode
@@ -56,7 +57,7 @@ def _publish(
 ) -> None:
     node.subscribed = set(topics)
     Outputs(node, NodeParameters(**parameters), topology).publish_other_outputs(
-        HEADER, IMAGE, [person], INTRINSICS
+        FrameResult(HEADER, IMAGE, [person], INTRINSICS)
     )
 
 

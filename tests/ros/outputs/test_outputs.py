@@ -17,7 +17,9 @@ from decomr_core.uv.topology import Topology
 from decomr_core.uv.uv_map import UVMap
 from decomr_ros.messages.points import POINT
 from decomr_ros.outputs import outputs as outputs_module
-from decomr_ros.outputs.outputs import Outputs, people_by_id, placed_people
+from decomr_ros.outputs.outputs import Outputs
+from decomr_ros.pipeline import frame_result as frame_result_module
+from decomr_ros.pipeline.frame_result import FrameResult, people_by_id, placed_people
 from decomr_ros.settings.parameters import NodeParameters
 from tests.ros.conftest import RosTest, make_mesh
 from tests.ros.fake_node import HRI_MESSAGES, FakeNode, TFMessage, hide, stand_in
@@ -50,7 +52,7 @@ def person(topology: Topology) -> HumanMesh:
 
 
 def _publish(outputs: Outputs, *people: HumanMesh) -> None:
-    outputs.publish_other_outputs(HEADER, IMAGE, people, INTRINSICS)
+    outputs.publish_other_outputs(FrameResult(HEADER, IMAGE, list(people), INTRINSICS))
 
 
 def test_nothing_expensive_is_computed_without_subscribers(
@@ -64,9 +66,11 @@ def test_nothing_expensive_is_computed_without_subscribers(
         'compressed_message',
         'point_cloud_message',
         'points_of_meshes',
-        'placed_people',
     ):
         monkeypatch.setattr(outputs_module, name, lambda *_: pytest.fail('made for nobody'))
+    monkeypatch.setattr(
+        frame_result_module, 'placed_people', lambda *_: pytest.fail('made for nobody')
+    )
     monkeypatch.setattr(
         outputs_module.MeshMarkers, 'serialize', lambda *_: pytest.fail('made for nobody')
     )

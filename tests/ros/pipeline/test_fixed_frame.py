@@ -12,27 +12,11 @@ from builtin_interfaces.msg import Time
 from geometry_msgs.msg import TransformStamped
 from std_msgs.msg import Header
 
+from decomr_ros.node.standing_warnings import StandingWarnings
 from decomr_ros.pipeline.fixed_frame import FixedFrame
+from decomr_ros.pipeline.transforms import Transforms
 
 HEADER = Header(stamp=Time(sec=10, nanosec=50_000_000), frame_id='camera')
-
-
-class _Logger:
-    """Records log lines."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def warning(self, text: str, **options: float) -> None:
-        self.lines.append(text)
-
-
-class _Node:
-    def __init__(self) -> None:
-        self.logger = _Logger()
-
-    def get_logger(self) -> _Logger:
-        return self.logger
 
 
 class _NotKnown(Exception):
@@ -58,7 +42,7 @@ class _Buffer:
 class _Listener:
     is_ended = False
 
-    def __init__(self, buffer: _Buffer, node: _Node) -> None:
+    def __init__(self, buffer: _Buffer, node: object) -> None:
         pass
 
     def unregister(self) -> None:
@@ -77,35 +61,46 @@ def with_tf2(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
-def test_the_newest_pose_is_used_if_tf_is_slightly_older_than_the_image(with_tf2: None) -> None:
-    node = _Node()
-    frame = FixedFrame(node, 'odom')
+@pytest.fixture
+def log() -> list[str]:
+    return []
+
+
+def _fixed_frame(log: list[str], frame_id: str = 'odom') -> FixedFrame:
+    return FixedFrame(Transforms(object()), frame_id, StandingWarnings(log.append))
+
+
+def test_the_newest_pose_is_used_if_tf_is_slightly_older_than_the_image(
+    with_tf2: None, log: list[str]
+) -> None:
+    transforms = Transforms(object())
+    frame = FixedFrame(transforms, 'odom', StandingWarnings(log.append))
     np.testing.assert_allclose(
         frame.from_camera(HEADER),
         [[0, -1, 0, 2], [1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]],
         atol=1e-12,
     )
-    assert node.logger.lines == []
-    frame.destroy()
+    assert log == []
+    transforms.destroy()
     assert _Listener.is_ended and frame.from_camera(HEADER) is None
 
 
 def test_an_old_pose_is_not_used_and_the_reason_is_logged(
-    with_tf2: None, monkeypatch: pytest.MonkeyPatch
+    with_tf2: None, log: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_Buffer, 'newest_s', 8.0)
-    node = _Node()
-    assert FixedFrame(node, 'odom').from_camera(HEADER) is None
-    assert 'odom from camera is not known: extrapolation' in node.logger.lines[0]
+    assert _fixed_frame(log).from_camera(HEADER) is None
+    assert 'odom from camera is not known: extrapolation' in log[0]
 
 
-def test_without_tf2_the_remedy_is_logged_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_tf2_the_remedy_is_logged_once(
+    log: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, 'tf2_ros', None)
-    node = _Node()
-    frame = FixedFrame(node, 'odom')
+    frame = _fixed_frame(log)
     assert frame.from_camera(HEADER) is None and frame.from_camera(HEADER) is None
-    assert len(node.logger.lines) == 1 and 'sudo apt install ros-' in node.logger.lines[0]
+    assert len(log) == 1 and 'sudo apt install ros-' in log[0]
 
 
-def test_without_a_frame_nothing_is_looked_up(with_tf2: None) -> None:
-    assert FixedFrame(_Node(), '').from_camera(HEADER) is None
+def test_without_a_frame_nothing_is_looked_up(with_tf2: None, log: list[str]) -> None:
+    assert _fixed_frame(log, '').from_camera(HEADER) is None and log == []

@@ -65,8 +65,10 @@ def test_meshes_are_corrected_by_depth_and_smoothed_afterwards(
         )
         found = []
         for number, depth_m in enumerate(depths_m):
-            (mesh,), _ = pipeline.process(frame(depth_m), 1 + number / 30, NO_FIXED_FRAME)
+            result, _ = pipeline.process(frame(depth_m), 1 + number / 30, NO_FIXED_FRAME)
             pipeline.finish()
+            (mesh,) = result.meshes
+            assert mesh.has_measured_depth == (depth_m is not None)
             found.append(float(mesh.translation[2]))
         return found, pipeline.status()
 

@@ -1,0 +1,1 @@
+"""Outputs for robots: distances, velocities, obstacles."""
