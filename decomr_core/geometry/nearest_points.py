@@ -1,9 +1,10 @@
 """Nearest points of people's bodies to the parts of a robot.
 
-The parts are capsules: a segment and a radius. The nearest point of a body is searched among its
-vertices, from coarse to fine; clusters of vertices that cannot contain it are skipped. They are
-made once, on the template. Each stays within one body part, so that it keeps its size when the
-body moves. All people and capsules are searched at once.
+The parts are rounded boxes, of which spheres and capsules are special cases. The nearest vertex of
+a body is searched from coarse to fine: first among some hundred sites spread over the body, then
+among vertices near the best site, then among the neighbours of the best vertex. All people and
+parts are searched at once. The result is approximate, because another limb at nearly the same
+distance can hide the nearest vertex: `benchmarks/nearest_points.py` measures the error.
 """
 
 from __future__ import annotations
@@ -12,65 +13,135 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from scipy.spatial import cKDTree
 
 from decomr_core.base.structures import check_shape
 
-__all__ = ['Capsules', 'NearestPoints', 'VertexClusters', 'point_segment_distances']
+__all__ = ['NearestPoints', 'RoundedBoxes', 'SurfaceSearch']
 
-VERTICES_PER_CLUSTER = (52, 7)
-"""Mean number of vertices in a coarse and in a fine cluster."""
+NUM_SITES, NUM_MEMBERS = 500, 5000
+"""Number of sites, and of vertices among which the nearest is searched first. They are spread
+evenly: on an adult 6 cm and 2 cm apart."""
 
-STRETCH = 1.5
-"""Largest size of a cluster on a posed body over that on the template. People differ in size by
-less, and the skin at a bent joint stretches by less."""
+MEMBERS_PER_SITE = 24
+"""Number of members that are searched around a site."""
 
-MIN_AXIS_M = 1e-9
-"""A shorter segment is a point: the capsule is a sphere."""
+INSIDE_M = 0.2
+"""A point inside a body is at most this far from its surface, metres: half the depth of a large
+torso. The normals of folds would otherwise place distant points inside."""
+
+SMALLEST_M = 1e-9
+"""A shorter vector has no direction."""
 
 
 @dataclass(frozen=True)
-class Capsules:
-    """The parts of a robot.
+class RoundedBoxes:
+    """Boxes enlarged by a radius on all sides.
+
+    A box without sizes is a sphere, and one with a single size is a capsule.
 
     Attributes:
-        starts: (C, 3) one end of each segment, metres.
-        ends: (C, 3) the other end; equal to the start for a sphere.
-        radii: (C,) metres.
+        centers: (N, 3) metres.
+        rotations: (N, 3, 3) the axes of each box, as columns.
+        half_sizes: (N, 3) half of the size along each of its axes, metres.
+        radii: (N,) metres.
     """
 
-    starts: np.ndarray
-    ends: np.ndarray
+    centers: np.ndarray
+    rotations: np.ndarray
+    half_sizes: np.ndarray
     radii: np.ndarray
 
     def __post_init__(self) -> None:
         """Checks the arrays.
 
         Raises:
+            ValueError: a shape is wrong, a number is not finite, or a size or radius is negative.
+        """
+        count = len(self.radii)
+        check_shape('centers', self.centers, (count, 3))
+        check_shape('rotations', self.rotations, (count, 3, 3))
+        check_shape('half_sizes', self.half_sizes, (count, 3))
+        check_shape('radii', self.radii, (count,))
+        for name in ('centers', 'rotations', 'half_sizes', 'radii'):
+            if not np.isfinite(getattr(self, name)).all():
+                raise ValueError(f'{name} of the boxes contain a number that is not finite')
+        for name in ('half_sizes', 'radii'):
+            if (getattr(self, name) < 0).any():
+                raise ValueError(f'{name} of the boxes contain a negative number')
+
+    @classmethod
+    def capsules(cls, starts: np.ndarray, ends: np.ndarray, radii: np.ndarray) -> RoundedBoxes:
+        """Capsules, and spheres where both ends are the same point.
+
+        Args:
+            starts: (N, 3) one end of each segment, metres.
+            ends: (N, 3) the other end.
+            radii: (N,) metres.
+
+        Raises:
             ValueError: a shape is wrong, a number is not finite, or a radius is negative.
         """
-        check_shape('starts', self.starts, (None, 3))
-        check_shape('ends', self.ends, (len(self.starts), 3))
-        check_shape('radii', self.radii, (len(self.starts),))
-        for name in ('starts', 'ends', 'radii'):
-            if not np.isfinite(getattr(self, name)).all():
-                raise ValueError(f'{name} of the capsules contain a number that is not finite')
-        if (self.radii < 0).any():
-            raise ValueError(f'radius {self.radii.min():g} m of a capsule is negative')
+        starts, ends = np.asarray(starts, np.float64), np.asarray(ends, np.float64)
+        check_shape('starts', starts, (None, 3))
+        check_shape('ends', ends, starts.shape)
+        axes = ends - starts
+        lengths = np.linalg.norm(axes, axis=1)
+        half_sizes = np.zeros(axes.shape)
+        half_sizes[:, 0] = lengths / 2
+        return cls((starts + ends) / 2, _rotations_to(axes, lengths), half_sizes, radii)
+
+    @classmethod
+    def joined(cls, several: list[RoundedBoxes]) -> RoundedBoxes:
+        """All boxes of a list, in its order."""
+        if not several:
+            return cls(np.zeros((0, 3)), np.zeros((0, 3, 3)), np.zeros((0, 3)), np.zeros(0))
+        return cls(
+            *(
+                np.concatenate([getattr(boxes, name) for boxes in several])
+                for name in ('centers', 'rotations', 'half_sizes', 'radii')
+            )
+        )
 
     def __len__(self) -> int:
-        """C, the number of capsules."""
+        """N, the number of boxes."""
         return len(self.radii)
+
+    def moved(self, transform: np.ndarray) -> RoundedBoxes:
+        """The boxes after a rigid transform (4, 4)."""
+        check_shape('transform', transform, (4, 4))
+        rotation = transform[:3, :3]
+        return RoundedBoxes(
+            self.centers @ rotation.T + transform[:3, 3],
+            rotation @ self.rotations,
+            self.half_sizes,
+            self.radii,
+        )
+
+    def core_points(self, points: np.ndarray) -> np.ndarray:
+        """The nearest point of each box, without its radius, to a point of its own.
+
+        Args:
+            points: (..., N, 3) metres.
+
+        Returns:
+            (..., N, 3) metres.
+        """
+        local = np.einsum('...ni,nij->...nj', points - self.centers, self.rotations)
+        local = np.clip(local, -self.half_sizes, self.half_sizes)
+        return np.einsum('...nj,nij->...ni', local, self.rotations) + self.centers
 
 
 class NearestPoints(NamedTuple):
-    """The nearest points of P people and C capsules, in the frame of the vertices.
+    """The nearest points of P people and N boxes, in the frame of the vertices.
 
     Attributes:
-        vertices: (P, C) index of the nearest vertex.
-        on_bodies: (P, C, 3) its position, metres.
-        on_robot: (P, C, 3) the point of the capsule's surface nearest to it, metres; the point on
-            the body itself if that is inside the capsule.
-        distances: (P, C) metres; 0 if the vertex is inside the capsule.
+        vertices: (P, N) index of the nearest vertex.
+        on_bodies: (P, N, 3) its position, metres.
+        on_robot: (P, N, 3) the point of the box's surface nearest to it, metres; the point on the
+            body itself if the distance is 0.
+        distances: (P, N) metres; 0 if the vertex is inside the box, or the box reaches into the
+            body.
     """
 
     vertices: np.ndarray
@@ -79,244 +150,173 @@ class NearestPoints(NamedTuple):
     distances: np.ndarray
 
 
-class _Level(NamedTuple):
-    """Clusters of one size.
+class SurfaceSearch:
+    """Searches the surfaces of bodies of one topology."""
 
-    Attributes:
-        centers: (K,) the vertex in the middle of each cluster.
-        reach_m: (K,) largest distance of a member from the centre that is searched for.
-        first: (K,) position of the first child in the next level's order.
-        size: (K,) number of children.
-    """
-
-    centers: np.ndarray
-    reach_m: np.ndarray
-    first: np.ndarray
-    size: np.ndarray
-
-
-class VertexClusters:
-    """Searches the vertices of bodies of one topology, coarse clusters first.
-
-    A cluster that reaches farther than `STRETCH` times its size on the template may be skipped
-    wrongly. The distance is then too large by at most the excess.
-    """
-
-    def __init__(self, template: np.ndarray, vertex_parts: np.ndarray) -> None:
-        """Divides the vertices into clusters; this takes a fraction of a second.
+    def __init__(self, template: np.ndarray, faces: np.ndarray) -> None:
+        """Selects the sites and lists the neighbours; this takes a fraction of a second.
 
         Args:
             template: (V, 3) metres.
-            vertex_parts: (V,) body part of each vertex.
+            faces: (F, 3) vertex indices, counter-clockwise seen from outside.
 
         Raises:
             ValueError: a shape is wrong, or there are no vertices.
         """
         check_shape('template', template, (None, 3))
-        check_shape('vertex_parts', vertex_parts, (len(template),))
+        check_shape('faces', faces, (None, 3))
         if not len(template):
             raise ValueError('a body without vertices has no nearest point')
-        points = np.asarray(template, np.float64)
+        points, self._faces = np.asarray(template, np.float64), np.asarray(faces, np.int64)
         self._num_vertices = len(points)
-        coarse_of, coarse = _clusters(points, vertex_parts, VERTICES_PER_CLUSTER[0])
-        fine_of, fine = _clusters(points, coarse_of, VERTICES_PER_CLUSTER[1])
-        # Children of a cluster are stored next to each other.
-        by_coarse = np.argsort(coarse_of[fine], kind='stable')
-        rank = np.empty(len(fine), np.int64)
-        rank[by_coarse] = np.arange(len(fine))
-        fine, fine_of = fine[by_coarse], rank[fine_of]
-        self._order = np.argsort(fine_of, kind='stable')
-        self._levels = (
-            _level(points, coarse, coarse_of, coarse_of[fine]),
-            _level(points, fine, fine_of, fine_of[self._order]),
+        members = _spread(points, min(NUM_MEMBERS, len(points)))
+        # The first vertices of the order are spread evenly as well.
+        self._sites = members[:NUM_SITES]
+        near = min(MEMBERS_PER_SITE, len(members))
+        _, rows = cKDTree(points[members]).query(points[self._sites], k=np.arange(1, near + 1))
+        self._members = members[rows]
+        self._neighbours = _neighbours(len(points), self._faces)
+        self._vertex_faces = _padded(
+            self._faces.ravel(), np.repeat(np.arange(len(self._faces)), 3), len(points)
         )
 
-    def nearest(self, vertices: np.ndarray, capsules: Capsules) -> NearestPoints:
-        """The nearest points of each person and each capsule.
+    def nearest(self, vertices: np.ndarray, boxes: RoundedBoxes) -> NearestPoints:
+        """The nearest points of each person and each box.
 
         Args:
-            vertices: (P, V, 3) metres, finite, in the frame of the capsules.
-            capsules: the parts of the robot.
+            vertices: (P, V, 3) metres, finite, in the frame of the boxes.
+            boxes: the parts of the robot.
 
         Raises:
             ValueError: a shape is wrong.
         """
         check_shape('vertices', vertices, (None, self._num_vertices, 3))
-        num_people, num_capsules = len(vertices), len(capsules)
         points = np.asarray(vertices, np.float32)
-        if not num_people or not num_capsules:
-            return _result(points, np.zeros((num_people, num_capsules), np.int64), capsules)
-        segments, (coarse, fine) = _Segments.of(capsules), self._levels
-        # (P, C, K) distances of the coarse clusters' centres.
-        distance_m = segments.all_distances(points[:, coarse.centers])
-        best_m = self._first_guess(points, segments, distance_m)
-        person, capsule, node = np.nonzero(distance_m <= best_m[..., None] + coarse.reach_m)
-        best_m = best_m.ravel()
-        # The candidates of a pair of person and capsule follow each other.
-        person, capsule, node = _children(person, capsule, node, coarse)
-        distance_m = segments.distances(points[person, fine.centers[node]], capsule)
-        is_kept = distance_m <= best_m[person * num_capsules + capsule] + fine.reach_m[node]
-        person, capsule, node = _children(person[is_kept], capsule[is_kept], node[is_kept], fine)
-        vertex, pair = self._order[node], person * num_capsules + capsule
-        distance_m = segments.distances(points[person, vertex], capsule)
-        is_nearest = distance_m == _smallest(distance_m, pair)[pair]
-        nearest = np.empty(num_people * num_capsules, np.int64)
-        nearest[pair[is_nearest]] = vertex[is_nearest]
-        return _result(points, nearest.reshape(num_people, num_capsules), capsules)
+        shape = len(points), len(boxes)
+        if not all(shape):
+            nothing = np.zeros((*shape, 3))
+            return NearestPoints(np.zeros(shape, np.int64), nothing, nothing, np.zeros(shape))
+        nearest = self._nearest_vertices(points, boxes)
+        on_bodies = points[np.arange(len(points))[:, None], nearest].astype(np.float64)
+        cores = boxes.core_points(on_bodies)
+        outward = on_bodies - cores
+        from_cores_m = np.linalg.norm(outward, axis=2)
+        distances = np.maximum(from_cores_m - boxes.radii, 0)
+        distances[self._are_inside(points, nearest, cores, from_cores_m)] = 0
+        share = boxes.radii / np.maximum(from_cores_m, SMALLEST_M)
+        on_robot = np.where(
+            (distances > 0)[..., None], cores + outward * share[..., None], on_bodies
+        )
+        return NearestPoints(nearest, on_bodies, on_robot, distances)
 
-    def _first_guess(
-        self, points: np.ndarray, segments: _Segments, distance_m: np.ndarray
+    def _nearest_vertices(self, points: np.ndarray, boxes: RoundedBoxes) -> np.ndarray:
+        """The vertex (P, N) nearest to the core of each box."""
+        sites = self._nearest_sites(points, boxes)
+        person, box = (axis.ravel() for axis in np.indices(sites.shape))
+        centers, rotations, half_sizes = (
+            np.asarray(values, np.float32)[box]
+            for values in (boxes.centers, boxes.rotations, boxes.half_sizes)
+        )
+        found = sites.ravel()
+        for table in (self._members, self._neighbours):
+            candidates = table[found]
+            local = points[person[:, None], candidates] - centers[:, None]
+            squares = _squares_outside(np.matmul(local, rotations), half_sizes[:, None])
+            found = candidates[np.arange(len(found)), squares.argmin(axis=1)]
+        return found.reshape(sites.shape)
+
+    def _nearest_sites(self, points: np.ndarray, boxes: RoundedBoxes) -> np.ndarray:
+        """The site (P, N) nearest to the core of each box, as its index."""
+        num_people, num_boxes = len(points), len(boxes)
+        # Homogeneous coordinates: the transforms to all boxes are one matrix product.
+        sites = np.ones((4, num_people * len(self._sites)), np.float32)
+        sites[:3] = points[:, self._sites].reshape(-1, 3).T
+        to_boxes = np.empty((3, num_boxes, 4), np.float32)
+        to_boxes[:, :, :3] = boxes.rotations.transpose(2, 0, 1)
+        to_boxes[:, :, 3] = -np.einsum('nij,ni->jn', boxes.rotations, boxes.centers)
+        squares = np.zeros((num_boxes, sites.shape[1]), np.float32)
+        for row, half_size in zip(to_boxes, boxes.half_sizes.T.astype(np.float32), strict=True):
+            along = row @ sites
+            if half_size.any():  # not the short axes of capsules
+                np.abs(along, out=along)
+                along -= half_size[:, None]
+                np.maximum(along, 0, out=along)
+            along *= along
+            squares += along
+        return squares.reshape(num_boxes, num_people, -1).argmin(axis=2).T
+
+    def _are_inside(
+        self, points: np.ndarray, nearest: np.ndarray, cores: np.ndarray, from_cores_m: np.ndarray
     ) -> np.ndarray:
-        """The distance (P, C) of the best vertex in the best clusters; nothing is farther, metres.
+        """Whether the core points (P, N, 3) lie inside the bodies; (P, N) bool.
 
-        Args:
-            points: (P, V, 3) metres.
-            segments: C segments.
-            distance_m: (P, C, K) distances of the coarse clusters' centres.
+        A point is inside if it is behind the nearest vertex, whose normal is that of its faces
+        together.
         """
-        (coarse, fine), shape = self._levels, distance_m.shape[:2]
-        person, capsule = (axis.ravel() for axis in np.indices(shape))
-        node = distance_m.argmin(axis=2).ravel()
-        for level in (coarse, fine):
-            parts = _children(person, capsule, node, level)
-            pair = parts[0] * shape[1] + parts[1]
-            vertex = fine.centers[parts[2]] if level is coarse else self._order[parts[2]]
-            distances = segments.distances(points[parts[0], vertex], parts[1])
-            best_m = _smallest(distances, pair)
-            # One of the nearest children for each pair.
-            is_nearest = distances == best_m[pair]
-            node = np.empty(shape[0] * shape[1], np.int64)
-            node[pair[is_nearest]] = parts[2][is_nearest]
-        return best_m.reshape(shape)
+        are_inside = np.zeros(nearest.shape, bool)
+        person, box = np.nonzero(from_cores_m < INSIDE_M)
+        if not len(person):
+            return are_inside
+        vertex = nearest[person, box]
+        # The padding repeats a face, whose weight is then too large: it does not change the side.
+        corners = points[person[:, None, None], self._faces[self._vertex_faces[vertex]]]
+        edges = corners[:, :, 1:].astype(np.float64) - corners[:, :, :1]
+        normals = np.cross(edges[:, :, 0], edges[:, :, 1]).sum(axis=1)
+        behind = cores[person, box] - points[person, vertex]
+        are_inside[person, box] = np.einsum('ci,ci->c', behind, normals) < 0
+        return are_inside
 
 
-def point_segment_distances(
-    points: np.ndarray, starts: np.ndarray, ends: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Distances of points from segments, one segment per point.
-
-    Args:
-        points: (..., 3) metres.
-        starts: (..., 3) one end of each segment.
-        ends: (..., 3) the other end; it may be the same point.
-
-    Returns:
-        Distances (...) and the nearest points of the segments (..., 3), metres.
-    """
-    axes = ends - starts
-    squares = np.maximum((axes * axes).sum(-1), MIN_AXIS_M**2)
-    shares = np.clip(((points - starts) * axes).sum(-1) / squares, 0, 1)
-    nearest = starts + shares[..., None] * axes
-    return np.linalg.norm(points - nearest, axis=-1), nearest
+def _squares_outside(local: np.ndarray, half_sizes: np.ndarray) -> np.ndarray:
+    """Squared distances (...) of points (..., 3) from boxes around the origin; changes `local`."""
+    np.abs(local, out=local)
+    local -= half_sizes
+    np.maximum(local, 0, out=local)
+    local *= local
+    return local.sum(axis=-1)
 
 
-class _Segments(NamedTuple):
-    """Segments, prepared for many distances.
-
-    Attributes:
-        starts: (C, 3) metres.
-        directions: (C, 3) unit vectors; zeros for a point.
-        lengths_m: (C,).
-    """
-
-    starts: np.ndarray
-    directions: np.ndarray
-    lengths_m: np.ndarray
-
-    @classmethod
-    def of(cls, capsules: Capsules) -> _Segments:
-        """The segments of capsules."""
-        axes = np.asarray(capsules.ends, np.float64) - capsules.starts
-        lengths = np.linalg.norm(axes, axis=1)
-        directions = axes / np.maximum(lengths, MIN_AXIS_M)[:, None]
-        return cls(*(np.asarray(x, np.float32) for x in (capsules.starts, directions, lengths)))
-
-    def all_distances(self, points: np.ndarray) -> np.ndarray:
-        """Distances (P, C, K) of points (P, K, 3) from all segments, metres."""
-        flat = points.reshape(-1, 3)
-        # |p - a|^2 and (p - a) u by matrix products; float32 is enough to choose clusters.
-        along = flat @ self.directions.T - (self.starts * self.directions).sum(1)
-        squares = (flat * flat).sum(1)[:, None] - 2 * flat @ self.starts.T
-        squares += (self.starts * self.starts).sum(1)
-        beyond = along - np.clip(along, 0, self.lengths_m)
-        squares += beyond * beyond - along * along
-        distances = np.sqrt(np.maximum(squares, 0))
-        return distances.reshape(*points.shape[:2], -1).transpose(0, 2, 1)
-
-    def distances(self, points: np.ndarray, index: np.ndarray) -> np.ndarray:
-        """Distances (N,) of points (N, 3) from the segments of an index (N,), metres."""
-        offsets = points - self.starts[index]
-        along = np.einsum('nc,nc->n', offsets, self.directions[index])
-        beyond = along - np.clip(along, 0, self.lengths_m[index])
-        across = np.einsum('nc,nc->n', offsets, offsets) - along * along
-        return np.sqrt(np.maximum(across, 0) + beyond * beyond)
-
-
-def _result(points: np.ndarray, nearest: np.ndarray, capsules: Capsules) -> NearestPoints:
-    """The points (P, C, 3) and distances of the nearest vertices (P, C), in float64."""
-    on_bodies = points[np.arange(len(points))[:, None], nearest].astype(np.float64)
-    from_axis_m, on_axes = point_segment_distances(
-        on_bodies, np.asarray(capsules.starts, np.float64), np.asarray(capsules.ends, np.float64)
+def _rotations_to(axes: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """Rotations (N, 3, 3) whose first column is the direction of each axis (N, 3)."""
+    has_direction = lengths > SMALLEST_M
+    first = np.where(
+        has_direction[:, None], axes / np.maximum(lengths, SMALLEST_M)[:, None], [1.0, 0, 0]
     )
-    radii = np.asarray(capsules.radii, np.float64)
-    share = np.minimum(radii / np.maximum(from_axis_m, MIN_AXIS_M), 1)
-    on_robot = on_axes + (on_bodies - on_axes) * share[..., None]
-    return NearestPoints(nearest, on_bodies, on_robot, np.maximum(from_axis_m - radii, 0))
+    # The coordinate axis that is farthest from parallel.
+    other = np.eye(3)[np.abs(first).argmin(axis=1)]
+    second = np.cross(first, other)
+    second /= np.linalg.norm(second, axis=1, keepdims=True)
+    return np.stack([first, second, np.cross(first, second)], axis=2)
 
 
-def _children(
-    person: np.ndarray, capsule: np.ndarray, node: np.ndarray, level: _Level
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Replaces each candidate cluster by its children."""
-    count = level.size[node]
-    return np.repeat(person, count), np.repeat(capsule, count), _ranges(level.first[node], count)
+def _spread(points: np.ndarray, count: int) -> np.ndarray:
+    """Indices (count,) of points far from each other: each next one is the farthest."""
+    chosen = [int(np.linalg.norm(points - points.mean(0), axis=1).argmax())]
+    distance = np.linalg.norm(points - points[chosen[0]], axis=1)
+    while len(chosen) < count:
+        chosen.append(int(distance.argmax()))
+        distance = np.minimum(distance, np.linalg.norm(points - points[chosen[-1]], axis=1))
+    return np.array(chosen)
 
 
-def _smallest(values: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-    """The smallest value of each pair; `pairs` ascends and contains every pair."""
-    starts = np.flatnonzero(np.diff(pairs, prepend=-1))
-    return np.minimum.reduceat(values, starts)
+def _neighbours(num_vertices: int, faces: np.ndarray) -> np.ndarray:
+    """Each vertex and those that share a face with it, padded with itself: (V, K)."""
+    corners = [(faces[:, a], faces[:, b]) for a in range(3) for b in range(3) if a != b]
+    itself = np.arange(num_vertices)
+    keys = np.concatenate([itself, *(a for a, _ in corners)])
+    values = np.concatenate([itself, *(b for _, b in corners)])
+    unique = np.unique(np.stack([keys, values], axis=1), axis=0)
+    return _padded(unique[:, 0], unique[:, 1], num_vertices)
 
 
-def _ranges(first: np.ndarray, count: np.ndarray) -> np.ndarray:
-    """The numbers first[0], ..., first[0] + count[0] - 1, first[1], ... in one array."""
-    ends = np.cumsum(count)
-    return np.arange(ends[-1] if len(ends) else 0) + np.repeat(first - ends + count, count)
-
-
-def _clusters(
-    points: np.ndarray, groups: np.ndarray, mean_size: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Divides the points of each group among centres far from each other.
-
-    Returns:
-        (V,) cluster of each point, and (K,) the point in the middle of each cluster.
-    """
-    cluster_of = np.empty(len(points), np.int64)
-    centers: list[int] = []
-    for group in np.unique(groups):
-        members = np.flatnonzero(groups == group)
-        own = points[members]
-        chosen = [int(np.linalg.norm(own - own.mean(0), axis=1).argmin())]
-        distance = np.linalg.norm(own - own[chosen[0]], axis=1)
-        nearest = np.zeros(len(members), np.int64)
-        while len(chosen) < -(-len(members) // mean_size):
-            chosen.append(int(distance.argmax()))
-            other = np.linalg.norm(own - own[chosen[-1]], axis=1)
-            nearest[other < distance] = len(chosen) - 1
-            distance = np.minimum(distance, other)
-        cluster_of[members] = nearest + len(centers)
-        centers += members[chosen].tolist()
-    return cluster_of, np.array(centers)
-
-
-def _level(
-    points: np.ndarray, centers: np.ndarray, cluster_of: np.ndarray, parents: np.ndarray
-) -> _Level:
-    """The level of some clusters; `parents` are the clusters of the children, ascending."""
-    distance = np.linalg.norm(points - points[centers[cluster_of]], axis=1)
-    reach = np.zeros(len(centers))
-    np.maximum.at(reach, cluster_of, distance)
-    count = np.bincount(parents, minlength=len(centers))
+def _padded(keys: np.ndarray, values: np.ndarray, num_keys: int) -> np.ndarray:
+    """The values of each key, padded with the first of them; 0 for a key without values: (N, K)."""
+    order = np.argsort(keys, kind='stable')
+    count = np.bincount(keys, minlength=num_keys)
     first = np.cumsum(count) - count
-    return _Level(centers, (STRETCH * reach).astype(np.float32), first, count)
+    column = np.arange(max(count.max(initial=0), 1))
+    position = first[:, None] + np.where(column < count[:, None], column, 0)
+    ordered = values[order]
+    if not len(ordered):
+        return np.zeros((num_keys, 1), np.int64)
+    return np.where(count[:, None] > 0, ordered[np.minimum(position, len(ordered) - 1)], 0)
