@@ -310,7 +310,7 @@ def _neighbours(num_vertices: int, faces: np.ndarray) -> np.ndarray:
 
 
 def _padded(keys: np.ndarray, values: np.ndarray, num_keys: int) -> np.ndarray:
-    """The values of each key, padded with the first of them; 0 for a key without values: (N, K)."""
+    """The values of each key (N, K), padded with the first of them; 0 for a key without any."""
     order = np.argsort(keys, kind='stable')
     count = np.bincount(keys, minlength=num_keys)
     first = np.cumsum(count) - count

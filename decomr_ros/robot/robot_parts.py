@@ -1,0 +1,65 @@
+"""Parts of the robot: shapes in tf frames, from the parameter `robot_parts`."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from decomr_core.geometry.nearest_points import RoundedBoxes
+
+__all__ = ['RobotPart', 'parse_robot_parts']
+
+FORMAT = 'expected FRAME RADIUS or FRAME RADIUS X Y Z, in metres, separated by semicolons'
+MAX_SIZE_M = 100.0
+"""Larger numbers are mistakes, such as millimetres."""
+
+
+class RobotPart(NamedTuple):
+    """The shapes that move with one tf frame.
+
+    Attributes:
+        frame: name of the frame.
+        boxes: in the frame, metres; at least one.
+    """
+
+    frame: str
+    boxes: RoundedBoxes
+
+
+def parse_robot_parts(text: str) -> list[RobotPart]:
+    """The parts that the parameter `robot_parts` describes; one for each frame.
+
+    Args:
+        text: e.g. `tool0 0.06; forearm_link 0.07 -0.39 0 0`: a sphere and a capsule. Entries of
+            the same frame make one part.
+
+    Raises:
+        ValueError: an entry is invalid; the message contains it.
+    """
+    shapes: dict[str, list[RoundedBoxes]] = {}
+    for entry in text.split(';'):
+        if entry.strip():
+            frame, boxes = _parse_entry(entry.strip())
+            shapes.setdefault(frame, []).append(boxes)
+    return [RobotPart(frame, RoundedBoxes.joined(boxes)) for frame, boxes in shapes.items()]
+
+
+def _parse_entry(entry: str) -> tuple[str, RoundedBoxes]:
+    """The frame and the shape of one entry."""
+    frame, *words = entry.replace(',', ' ').split()
+    try:
+        numbers = [float(word) for word in words]
+    except ValueError:
+        numbers = []
+    if len(numbers) not in (1, 4) or not all(map(math.isfinite, numbers)):
+        raise ValueError(f'robot_parts contains {entry!r}; {FORMAT}')
+    radius, end = numbers[0], np.array([numbers[1:] or [0.0] * 3])
+    if radius < 0 or max(map(abs, numbers)) > MAX_SIZE_M:
+        raise ValueError(
+            f'robot_parts contains {entry!r}, with a negative radius or more than '
+            f'{MAX_SIZE_M:g} m; {FORMAT}'
+        )
+    # tf2 rejects a leading slash.
+    return frame.lstrip('/'), RoundedBoxes.capsules(np.zeros((1, 3)), end, np.array([radius]))
