@@ -133,7 +133,9 @@ def _pair(
     )
     if part.age_s > 0:
         # Since its pose was measured, the part has moved this far at most.
-        moved_m = np.inf if robot_velocity is None else part.age_s * np.linalg.norm(robot_velocity)
+        moved_m = np.inf
+        if robot_velocity is not None:
+            moved_m = part.age_s * float(np.linalg.norm(robot_velocity))
         std_m, low_m, high_m = std_m + moved_m, max(low_m - moved_m, 0.0), high_m + moved_m
     approach_mps = np.nan
     if robot_velocity is not None and body_velocity is not None and distance_m >= TOUCHING_M:

@@ -71,12 +71,13 @@ class Scene:
         )
         self.time_s = 10.0
         self.topology = topology
+        self.warnings = StandingWarnings(self.log.append)
         self.output = ProximityOutput(
             self.node,
             NodeParameters(**{'robot_parts': 'tool 0.1', **parameters}),
             topology,
             self.transforms,
-            StandingWarnings(self.log.append),
+            self.warnings,
         )
         self.smoother = MeshSmoother(measures_motion=True)
 
@@ -341,7 +342,9 @@ def test_the_robot_may_come_as_a_urdf(topology: Topology, monkeypatch: pytest.Mo
     receive(links('tool'))
     wait()
     scene.show(scene.person(0, 0, 3))
-    assert scene.arrays == [] and 'no link elbow with collision geometry' in scene.log[-1]
+    assert scene.arrays == []
+    problem = scene.warnings.values()['warning_proximity_robot']
+    assert 'no link elbow with collision geometry' in problem
     receive(links('tool', 'elbow', 'base'))
     wait()
     scene.show(scene.person(0, 0, 3))
