@@ -117,6 +117,7 @@ OPTIONAL = {
     'cuda': 'decomr_core/runtimes/cuda_device.py',
     'cv_bridge': 'decomr_ros/messages/images.py',
     'tensorrt': 'decomr_core/runtimes/tensorrt/bindings.py',
+    'trimesh': 'decomr_ros/robot/urdf.py',
     'hri_msgs': 'decomr_ros/outputs/rep155.py',
     'mcap': ('decomr_ros/bags/mcap_reading.py', 'decomr_ros/bags/mcap_writing.py'),
     'openvino': 'decomr_core/runtimes/openvino_runtime.py',

@@ -31,6 +31,7 @@ ROSDEP_KEYS = {
     'tf2_ros': 'tf2_ros_py',
     'torch': 'python3-torch',
     'tqdm': 'python3-tqdm',
+    'trimesh': 'python3-trimesh-pip',
     'yaml': 'python3-yaml',
 }
 WITHOUT_ROSDEP_KEY = {
