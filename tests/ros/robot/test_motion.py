@@ -11,6 +11,7 @@ from decomr.msg import HumanMotion, HumanMotionArray
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rclpy.serialization import deserialize_message, serialize_message
+from rosbags.highlevel import AnyReader
 from std_msgs.msg import Header
 
 from decomr_core.base.structures import HumanMesh
@@ -355,3 +356,27 @@ def test_the_node_measures_velocities_only_while_somebody_listens(
     ros.spin_until(lambda: not inner.node._parts.robot_outputs.needs_motion)
     camera.show(HEIGHT, WIDTH)
     assert not pipeline._smoother.measures_motion
+
+
+def test_a_recording_contains_the_topic_on_request_and_is_read_without_ros(
+    ros: RosTest, node: FakeNode, topology: Topology
+) -> None:
+    video = Video(node, topology)
+    for frame in range(3):
+        message = video.show(frame / FPS, [person_at(topology, (0, 0, 4) + WALK * frame / FPS)])
+    publisher = ros.node.create_publisher(HumanMotionArray, 'motion', 10)
+    bag = ros.folder / 'bag'
+    recorder = ros.start('-m', 'decomr_ros.recorder', '--out', bag, '--also', 'motion')
+    ros.spin_until(publisher.get_subscription_count)
+    for _ in range(10):
+        publisher.publish(message)
+        ros.spin(0.1)
+    assert recorder.stop() == 0, recorder.output
+    with AnyReader([bag]) as reader:
+        connection, _, data = next(reader.messages())
+        read = reader.deserialize(data, connection.msgtype)
+    assert connection.topic == '/motion' and read.header.frame_id == 'camera'
+    assert read.motions[0].velocity.x == pytest.approx(1.2, abs=0.01)
+    np.testing.assert_array_equal(
+        read.motions[0].predicted_joints, message.motions[0].predicted_joints
+    )
