@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 __all__ = ['LineDrawing']
 
-NEAR_COLOR, FAR_COLOR = (220, 30, 30), (30, 150, 60)
-LINE_PX = 4.0
+NEAR_COLOR, FAR_COLOR = (225, 0, 0), (0, 130, 0)
+LINE_PX, LABEL_SCALE = 4.0, 0.8
 
 
 class _Handles(NamedTuple):
@@ -60,7 +60,11 @@ class LineDrawing:
                 f'{name}/line', points, colors=colors, thickness=LINE_PX, thickness_units='screen'
             ),
             self._scene.add_label(
-                f'{name}/label', label, position=points[0].mean(axis=0), anchor='bottom-center'
+                f'{name}/label',
+                label,
+                position=points[0].mean(axis=0),
+                font_screen_scale=LABEL_SCALE,
+                anchor='bottom-center',
             ),
         )
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import math
+import threading
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,8 +28,12 @@ from decomr_ros.messages.meshes import human_mesh_array_message  # noqa: E402
 from decomr_ros.viewer.distances import distances_to_show  # noqa: E402
 from decomr_ros.viewer.line_drawing import FAR_COLOR, NEAR_COLOR  # noqa: E402
 from decomr_ros.viewer.newest_people import DISTANCE_STALE_S  # noqa: E402
-from tests.ros.conftest import make_mesh  # noqa: E402
-from tests.ros.other_programs.test_view import FACES, PARENTS, free_port  # noqa: E402
+from tests.ros.browser import Browser, find_browser, open_browser  # noqa: E402
+from tests.ros.conftest import RosTest, make_mesh, wait_until  # noqa: E402
+from tests.ros.other_programs.test_view import FACES, PARENTS, free_port, publish_a_person  # noqa: E402
+
+MANY_RED = 250
+"""Pixels: more than the axes of the camera have."""
 
 
 def header_at(number: int, frame_id: str = 'camera') -> Header:
@@ -73,18 +81,20 @@ class Page:
         self._viewer._update()
 
     @property
+    def drawn(self) -> dict[int, Any]:
+        """Handles of the lines, by person."""
+        return dict(self._viewer._scene._lines._drawn)
+
+    @property
     def colors(self) -> dict[int, tuple[int, ...]]:
-        """Of the lines, by person."""
-        drawn = self._viewer._scene._lines._drawn
-        return {key: tuple(handles.line.colors[0, 0].tolist()) for key, handles in drawn.items()}
+        return {key: tuple(drawn.line.colors[0, 0].tolist()) for key, drawn in self.drawn.items()}
 
     @property
     def labels(self) -> dict[int, str]:
-        drawn = self._viewer._scene._lines._drawn
-        return {key: handles.label.text for key, handles in drawn.items()}
+        return {key: drawn.label.text for key, drawn in self.drawn.items()}
 
     def line(self, track_id: int) -> np.ndarray:
-        return self._viewer._scene._lines._drawn[track_id].line.points
+        return self.drawn[track_id].line.points
 
     @property
     def text(self) -> str:
@@ -141,10 +151,12 @@ def test_the_line_of_a_person_who_left_is_removed(page: Page) -> None:
     page.take_meshes(make_mesh(3))
     page.take(distances(proximity(3, 0.8)))
     page.update()
+    handles = page.drawn[3]
     page.take_meshes(number=2)
     page.take(distances(number=2))
     page.update()
-    assert page.colors == {} and page.text == 'nobody detected'
+    assert page.drawn == {} and page.text == 'nobody detected'
+    assert all(handle._impl.removed for handle in handles)
 
 
 def test_lines_vanish_half_a_second_after_the_last_message(page: Page) -> None:
@@ -262,3 +274,57 @@ def test_the_threshold_is_an_option_and_a_wrong_one_is_rejected(
         with pytest.raises(SystemExit, match='2'):
             view.main([f'--warning={words}'])
         assert 'is no distance' in capsys.readouterr().err
+
+
+@pytest.mark.skipif(find_browser() is None, reason='no Chromium here: apt-get install chromium')
+def test_the_browser_shows_the_line_and_what_is_unknown(ros: RosTest, tmp_path: Path) -> None:
+    port = free_port()
+    page, publish = publish_a_person(ros, port)
+    publisher = ros.node.create_publisher(ProximityArray, 'robot/proximity', 10)
+    entry = proximity(7, 0.8)
+    # Right of the wall and below it, where nothing hides the line.
+    entry.robot_point, entry.body_point = Point(x=1.6, y=0.9, z=1.5), Point(x=0.2, y=0.9, z=2.5)
+
+    @contextlib.contextmanager
+    def publishing(**fields: object) -> Iterator[None]:
+        """Publishes on a thread: a screenshot takes longer than lines last."""
+        is_over = threading.Event()
+
+        def publish_on() -> None:
+            while not is_over.is_set():
+                publisher.publish(ProximityArray(header=publish(), **fields))
+
+        thread = threading.Thread(target=publish_on)
+        thread.start()
+        try:
+            yield
+        finally:
+            is_over.set()
+            thread.join()
+
+    def wait_for(browser: Browser, *texts: str, is_red: bool) -> None:
+        wait_until(
+            lambda: (
+                all(text in browser.text() for text in texts)
+                and (num_red(browser.screenshot()) > MANY_RED) == is_red
+            ),
+            60,
+            lambda: f'{texts}, {is_red} not in {browser.text()!r}',
+        )
+
+    with open_browser(tmp_path) as browser:
+        browser.open(f'http://127.0.0.1:{port}')
+        with publishing(unplaced_people=1):
+            texts = 'Not a safety device', 'distance unknown: 1 person without a position'
+            wait_for(browser, *texts, is_red=False)
+        with publishing(proximities=[entry]):
+            wait_for(browser, 'nearest 0.80 m', is_red=True)
+            assert 'unknown' not in browser.text()
+        wait_for(browser, 'distance unknown: there is no recent message', is_red=False)
+    assert page.stop() == 0, page.output
+
+
+def num_red(screenshot: np.ndarray) -> int:
+    """Red pixels left of the panel, apart from those of the axes of the camera."""
+    pixels = screenshot[:, :500].astype(int)
+    return int(((pixels[..., 2] > 180) & (pixels[..., :2].max(axis=-1) < 60)).sum())
