@@ -1,7 +1,7 @@
-"""`decomr view`: a web page with the live meshes, the camera and its image.
+"""`decomr view`: a web page with the live meshes, their distances, the camera and its image.
 
-A node subscribes to the meshes and the camera and updates the page with the newest messages ten
-times a second, which a browser shows smoothly over a network. Only the messages that are shown
+A node subscribes to meshes, distances and camera, and updates the page with the newest messages
+ten times a second, which a browser shows smoothly over a network. Only the messages that are shown
 are deserialised, so a fast camera costs little.
 """
 
@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from decomr.msg import HumanMeshArray, MeshTopology
+from decomr.msg import HumanMeshArray, MeshTopology, ProximityArray
 from rclpy.node import Node
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CameraInfo, Image
@@ -33,6 +33,8 @@ from decomr_ros.programs.command_line import node_parser, parse_arguments
 from decomr_ros.programs.process import run_node
 from decomr_ros.topics.input_topics import camera_info_topic
 from decomr_ros.topics.silent_topics import publishers_text, type_name
+from decomr_ros.viewer.distances import ShownDistances, distances_to_show
+from decomr_ros.viewer.newest_people import NewestPeople
 from decomr_ros.viewer.view_scene import ViewScene
 
 __all__ = ['Viewer', 'main']
@@ -42,10 +44,12 @@ RATE_HZ = 10.0
 STALE_S = 2.0
 # An image topic without a message is reported this long after the start, s.
 SILENT_S = 5.0
+# Distances below this are red, m.
+WARNING_M = 1.0
 
 
 class Viewer(Node):
-    """Subscribes to meshes, topology, calibration and image, and updates the page."""
+    """Subscribes to meshes, distances, topology, calibration and image; updates the page."""
 
     def __init__(self, options: argparse.Namespace, arguments: Sequence[str] = ()) -> None:
         """Starts the web server and subscribes.
@@ -58,17 +62,22 @@ class Viewer(Node):
         self.exit_code: int | None = None
         self._scene = ViewScene(options.host, options.port)
         self._newest: dict[str, bytes] = {}
+        self._people, self._warning_m = NewestPeople(), options.warning
+        self._shown_frame: str | None = None  # of the meshes on the page; None: there are none
         self._hash: str | None = None
         self._latency_ms = self._rate_hz = 0.0
         # Monotonic times: people are removed and rates counted while a simulated clock is stopped.
         self._num_messages, self._received_s, self._counted_s = 0, -math.inf, time.monotonic()
-        self._arrived_ns, self._is_rectified = 0, options.rectified
+        self._is_rectified = options.rectified
         camera_info = options.camera_info or camera_info_topic(
             self, self.resolve_topic_name(options.image), arguments
         )
         self.create_subscription(MeshTopology, 'topology', self._take_topology, LATCHED)
         self.create_subscription(
             HumanMeshArray, 'human_meshes', self._take_meshes, NEWEST, raw=True
+        )
+        self.create_subscription(
+            ProximityArray, 'proximity', self._take_distances, NEWEST, raw=True
         )
         self._image_topic = self.resolve_topic_name(options.image)
         self._started_s, self._has_image, self._has_warned = time.monotonic(), False, False
@@ -95,16 +104,18 @@ class Viewer(Node):
         self.create_subscription(type_, topic, keep, NEWEST, raw=True)
 
     def _take_topology(self, message: MeshTopology) -> None:
-        self._hash = message.hash
+        self._hash, self._shown_frame = message.hash, None
         self._scene.set_topology(
             np.array(message.faces, np.int64).reshape(-1, 3), message.joint_parents
         )
 
     def _take_meshes(self, data: bytes) -> None:
-        self._newest['HumanMeshArray'] = data
+        self._people.add_meshes(data, self.get_clock().now().nanoseconds)
         self._num_messages += 1
         self._received_s = time.monotonic()
-        self._arrived_ns = self.get_clock().now().nanoseconds
+
+    def _take_distances(self, data: bytes) -> None:
+        self._people.add_distances(data, time.monotonic())
 
     def _update(self) -> None:
         """Shows the messages that arrived since the last update."""
@@ -119,7 +130,8 @@ class Viewer(Node):
         except ValueError as error:
             self.get_logger().warning(str(error), throttle_duration_sec=10.0)
         if self._hash is not None:
-            self._show_people(self._take(HumanMeshArray))
+            self._show_people()
+        self._show_distances()
         self._show_statistics()
         self._log_missing_images()
 
@@ -146,11 +158,15 @@ class Viewer(Node):
         if intrinsics is not None and width and height:
             self._scene.show_camera(intrinsics, width, height)
 
-    def _show_people(self, array: HumanMeshArray | None) -> None:
-        if array is None:
+    def _show_people(self) -> None:
+        taken = self._people.take_meshes(time.monotonic())
+        if taken is None:
             if self._scene.num_people and time.monotonic() - self._received_s > STALE_S:
                 self._scene.show_people([])
+                self._shown_frame = None
             return
+        array, arrived_ns = taken
+        self._shown_frame = None
         if array.topology_hash != self._hash:
             self.get_logger().warning(
                 f'the meshes belong to the body {array.topology_hash[:12]}, the topology to '
@@ -158,11 +174,28 @@ class Viewer(Node):
                 throttle_duration_sec=10.0,
             )
             return
-        self._latency_ms = (self._arrived_ns - nanoseconds_from_stamp(array.header.stamp)) / 1e6
+        self._latency_ms = (arrived_ns - nanoseconds_from_stamp(array.header.stamp)) / 1e6
         try:
             self._scene.show_people(human_meshes_from_message(array))
         except ValueError as error:
             self.get_logger().warning(str(error), throttle_duration_sec=10.0)
+            return
+        self._shown_frame = array.header.frame_id
+
+    def _show_distances(self) -> None:
+        """Draws the distances of the people on the page, or says why they are unknown."""
+        distances = self._people.distances(time.monotonic())
+        if not self._people.has_distances:
+            shown = ShownDistances.unknown(
+                f'no message on `{self.resolve_topic_name("proximity")}`'
+            )
+        elif distances is None or self._shown_frame is None:
+            shown = ShownDistances.unknown('there is no recent message for these meshes')
+        else:
+            shown = distances_to_show(
+                distances, self._shown_frame, self._scene.num_people, self._warning_m
+            )
+        self._scene.show_distances(shown)
 
     def _show_statistics(self) -> None:
         """Shows people, rate and latency; updates the rate once a second."""
@@ -211,6 +244,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         help='the images are rectified: use P of camera_info instead of K',
     )
     parser.add_argument(
+        '--warning',
+        type=_distance,
+        default=WARNING_M,
+        metavar='METRES',
+        help=f'distances from the robot below this are red, m ({WARNING_M:g})',
+    )
+    parser.add_argument(
         '--rate', type=_rate, default=RATE_HZ, help=f'updates of the page, Hz ({RATE_HZ:g})'
     )
     options = parse_arguments(parser, arguments)
@@ -221,6 +261,16 @@ def _port(text: str) -> int:
     if not text.isdecimal() or not 0 < int(text) < 65536:
         raise argparse.ArgumentTypeError(f'{text!r} is not a port, expected 1 to 65535')
     return int(text)
+
+
+def _distance(text: str) -> float:
+    try:
+        distance_m = float(text)
+    except ValueError:
+        distance_m = -1.0
+    if not 0 <= distance_m <= 100:
+        raise argparse.ArgumentTypeError(f'{text!r} is no distance, expected 0 to 100 m')
+    return distance_m
 
 
 def _rate(text: str) -> float:

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from decomr_core.base.structures import HumanMesh
 from decomr_core.drawing import color_of_track
+from decomr_ros.viewer.line_drawing import LineDrawing
 from decomr_ros.viewer.refused_requests import quiet_refusals
+
+if TYPE_CHECKING:
+    from decomr_ros.viewer.distances import ShownDistances
 
 __all__ = ['ViewScene', 'placed_vertices']
 
@@ -29,6 +33,7 @@ JOINT_SIZE_M, BONE_PX = 0.03, 2.0
 GRID_M = 12.0
 # Distance of the ground grid below the camera, m.
 GROUND_M = 1.5
+NOT_A_SAFETY_DEVICE = 'Not a safety device: people can be missed, and distances can be wrong.'
 EYE, LOOK_AT = (1.9, -1.1, -0.9), (0.0, 0.1, 3.0)
 
 
@@ -69,6 +74,7 @@ class ViewScene:
         self._faces = np.zeros((0, 3), np.uint32)
         self._bones = np.zeros((0, 2), int)
         self._people: dict[int, _Person] = {}
+        self._lines = LineDrawing(self._server.scene)
         self._camera: Any = None
         self._camera_shape: tuple[float, float] = (0.0, 0.0)
         self._make_scene()
@@ -151,6 +157,17 @@ class ViewScene:
         if self._text.content != text:
             self._text.content = text
 
+    def show_distances(self, shown: ShownDistances) -> None:
+        """Draws the nearest line of each person, removes those of others, and shows the text.
+
+        Args:
+            shown: lines in the camera optical frame, and text.
+        """
+        with self._server.atomic():
+            self._lines.show(shown.lines)
+            if self._distance_text.content != shown.text:
+                self._distance_text.content = shown.text
+
     def close(self) -> None:
         """Stops the server."""
         self._server.stop()
@@ -172,6 +189,8 @@ class ViewScene:
     def _make_controls(self) -> None:
         gui = self._server.gui
         self._text = gui.add_markdown('waiting for human_meshes')
+        self._distance_text = gui.add_markdown('')
+        gui.add_markdown(NOT_A_SAFETY_DEVICE)
         self._has_meshes = gui.add_checkbox('Meshes', True)
         self._has_joints = gui.add_checkbox('Joints', False)
         self._has_image = gui.add_checkbox('Image', True)

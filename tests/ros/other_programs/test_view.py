@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from decomr_ros.messages.images import image_message  # noqa: E402
 from decomr_ros.messages.meshes import camera_info_message, human_mesh_array_message  # noqa: E402
 from decomr_ros.viewer import view_scene  # noqa: E402
 from tests.ros.browser import find_browser, open_browser  # noqa: E402
-from tests.ros.conftest import RosTest, make_mesh  # noqa: E402
+from tests.ros.conftest import Process, RosTest, make_mesh  # noqa: E402
 
 FACES = np.arange(18).reshape(6, 3)
 PARENTS = [-1, *range(23)]
@@ -155,8 +156,8 @@ def test_a_wrong_number_is_rejected(words: list[str], capsys: pytest.CaptureFixt
     assert 'is no' in capsys.readouterr().err
 
 
-def _publish(ros: RosTest, port: int, folder: Path) -> Any:
-    """Starts the page and gives a function that publishes one image with a person."""
+def publish_a_person(ros: RosTest, port: int) -> tuple[Process, Callable[[], Header]]:
+    """Starts the page; returns it and a function that publishes one image with a person."""
     latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
     topology = ros.node.create_publisher(MeshTopology, 'robot/topology', latched)
     topology.publish(MeshTopology(hash='abc', faces=FACES.ravel(), joint_parents=PARENTS))
@@ -177,12 +178,13 @@ def _publish(ros: RosTest, port: int, folder: Path) -> Any:
     )
     object.__setattr__(mesh, 'vertices', np.vstack([wall, wall[:2]]))
 
-    def publish() -> None:
+    def publish() -> Header:
         header = Header(frame_id='camera', stamp=ros.node.get_clock().now().to_msg())
         infos.publish(camera_info_message(header, intrinsics_from_fov(64, 48, 60.0), 64, 48))
         images.publish(image_message(header, np.full((48, 64, 3), 128, np.uint8), 'bgr8'))
         meshes.publish(human_mesh_array_message(header, [mesh], 'abc'))
         ros.spin(0.1)
+        return header
 
     return page, publish
 
@@ -190,7 +192,7 @@ def _publish(ros: RosTest, port: int, folder: Path) -> Any:
 @pytest.mark.skipif(find_browser() is None, reason='no Chromium here: apt-get install chromium')
 def test_the_page_shows_a_person_in_a_browser(ros: RosTest, tmp_path: Path) -> None:
     port = free_port()
-    page, publish = _publish(ros, port, tmp_path)
+    page, publish = publish_a_person(ros, port)
     with open_browser(tmp_path) as browser:
         browser.open(f'http://127.0.0.1:{port}')
         for _ in range(400):
