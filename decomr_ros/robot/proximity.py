@@ -18,7 +18,6 @@ from visualization_msgs.msg import MarkerArray
 from decomr_core.body_models.joints import JOINT_NAMES
 from decomr_core.geometry.nearest_points import SurfaceSearch
 from decomr_core.people.smoothing import SmoothingConfig
-from decomr_core.people.velocity import velocity_delay_s
 from decomr_ros.messages.meshes import nanoseconds_from_stamp
 from decomr_ros.messages.proximity import (
     clearing_markers,
@@ -33,6 +32,7 @@ from decomr_ros.robot.frame_motion import FrameMotions
 from decomr_ros.robot.nearest_pairs import NearestPair, PlacedPart, nearest_pairs
 from decomr_ros.robot.robot_description import RobotDescription
 from decomr_ros.robot.robot_parts import parse_robot_parts
+from decomr_ros.robot.velocity_delay import VelocityDelay
 
 if TYPE_CHECKING:
     from rclpy.lifecycle import LifecycleNode
@@ -82,8 +82,7 @@ class ProximityOutput:
         self._search: SurfaceSearch | None = None  # made when it is first needed
         self._given_parts = parse_robot_parts(parameters.robot_parts)
         self._motions = FrameMotions(SmoothingConfig().speed_cutoff_hz)
-        self._last_stamp_ns = 0
-        self._interval_s = 0.0
+        self._delay = VelocityDelay()
         self._recent = _Recent()
         self._publishers = {
             name: make_publisher(node, type_, name, MESH_QOS) for name, type_ in TOPICS.items()
@@ -102,6 +101,7 @@ class ProximityOutput:
         """Publishes the distances in one image, if somebody subscribes and the robot is known."""
         if not self.needs_motion:
             self._warnings.end_soon(ROBOT, FRAMES, PEOPLE)
+            self._delay.restart()
             return
         parts, problem = self._robot()
         stamp_ns = nanoseconds_from_stamp(result.header.stamp)
@@ -124,7 +124,7 @@ class ProximityOutput:
         array = ProximityArray(
             header=Header(stamp=result.header.stamp, frame_id=frame_id),
             age=(self._node.get_clock().now().nanoseconds - stamp_ns) / 1e9,
-            motion_delay=velocity_delay_s(SmoothingConfig().speed_cutoff_hz, self._interval_s),
+            motion_delay=self._delay.at(result.header),
             unplaced_people=len(result.meshes) - len(result.people),
             unknown_frames=unknown,
             proximities=[self._message(pair, out_from_camera) for pair in pairs],
@@ -222,9 +222,6 @@ class ProximityOutput:
 
     def _follow(self, placed: list[PlacedPart], result: FrameResult, stamp_ns: int) -> None:
         """Measures the velocities of the robot's frames."""
-        interval_s = (stamp_ns - self._last_stamp_ns) / 1e9
-        self._interval_s = interval_s if self._last_stamp_ns and interval_s > 0 else 0.0
-        self._last_stamp_ns = stamp_ns
         fixed_from_camera = result.fixed_from_camera
         reference = np.eye(4) if fixed_from_camera is None else fixed_from_camera
         self._motions.update(

@@ -289,7 +289,7 @@ class NodeParameters:
     )
     proximity_warning_m: float = parameter(
         1.0,
-        'nearest lines in proximity/markers and on the web page are red below this distance, m',
+        'nearest lines in proximity/markers are red below this distance, m',
         range=(0.0, 100.0),
     )
     publish_obstacles: bool = parameter(
