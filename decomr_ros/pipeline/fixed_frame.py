@@ -54,7 +54,7 @@ class FixedFrame:
             self._warnings.set(
                 'smoothing_frame',
                 f'smoothed in the camera frame: {self._frame_id} from {header.frame_id} is not '
-                f'known: {error}; does somebody publish it on /tf?',
+                f'known: {error}',
                 1,
             )
             return None

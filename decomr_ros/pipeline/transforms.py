@@ -11,6 +11,7 @@ import numpy as np
 from rclpy.time import Time
 
 from decomr_ros.messages.meshes import nanoseconds_from_stamp
+from decomr_ros.node.installation import install_hint
 
 if TYPE_CHECKING:
     from geometry_msgs.msg import Transform
@@ -80,7 +81,9 @@ class Transforms:
         if target == source:
             return FoundTransform(np.eye(4), 0.0)
         if self._buffer is None:
-            raise TransformUnknown('the package tf2_ros is not installed')
+            raise TransformUnknown(
+                f'the package tf2_ros is not installed; {install_hint("tf2_ros_py")}'
+            )
         try:
             try:
                 found, age_s = self._buffer.lookup_transform(target, source, header.stamp), 0.0
@@ -93,7 +96,9 @@ class Transforms:
                 if not 0 <= age_s <= LATEST_TF_S:
                     raise
         except self._error as error:
-            raise TransformUnknown(str(error)) from error
+            raise TransformUnknown(
+                f'{str(error).rstrip(".")}; does somebody publish it on /tf?'
+            ) from error
         matrix = _matrix(found.transform)
         if not np.isfinite(matrix).all():
             raise TransformUnknown('it contains a number that is not finite')

@@ -25,7 +25,6 @@ from decomr_ros.messages.proximity import (
     proximity_markers,
     transformed_point,
 )
-from decomr_ros.node.installation import install_hint
 from decomr_ros.node.qos import MESH_QOS, make_publisher
 from decomr_ros.pipeline.transforms import TransformUnknown
 from decomr_ros.robot.frame_motion import FrameMotions
@@ -171,8 +170,6 @@ class ProximityOutput:
 
     def _robot(self) -> tuple[list[RobotPart], str]:
         """The parts of the robot, and why they are unknown; empty if they are known."""
-        if self._transforms is not None and not self._transforms.is_available:
-            return [], f'the package tf2_ros is not installed; {install_hint("tf2_ros_py")}'
         if self._description is None:
             if self._given_parts:
                 return self._given_parts, ''
@@ -196,7 +193,7 @@ class ProximityOutput:
                 self._warnings.set(
                     FRAMES,
                     f'the distance to {part.frame} is unknown: no transform to '
-                    f'{header.frame_id}: {error}; does somebody publish it on /tf?',
+                    f'{header.frame_id}: {error}',
                     1,
                 )
                 continue

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import sys
 import threading
 from types import SimpleNamespace
 
@@ -24,7 +25,7 @@ from decomr_core.uv.uv_map import UVMap
 from decomr_ros.messages.meshes import nanoseconds_from_stamp
 from decomr_ros.node.standing_warnings import StandingWarnings
 from decomr_ros.pipeline.frame_result import FrameResult
-from decomr_ros.pipeline.transforms import FoundTransform, TransformUnknown
+from decomr_ros.pipeline.transforms import FoundTransform, Transforms, TransformUnknown
 from decomr_ros.robot import proximity as proximity_module
 from decomr_ros.robot import robot_description
 from decomr_ros.robot.proximity import ProximityOutput
@@ -303,10 +304,17 @@ def test_without_a_robot_the_reason_is_stated(topology: Topology) -> None:
     assert scene.arrays == [] and 'set robot_parts or use_robot_description' in scene.log[0]
 
 
-def test_without_tf2_ros_the_remedy_is_stated(scene: Scene) -> None:
-    scene.transforms.is_available = False
+def test_without_tf2_ros_only_parts_in_the_frame_of_the_image_have_distances(
+    topology: Topology, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, 'tf2_ros', None)
+    scene = Scene(topology, robot_parts='camera 0.1; tool 0.1')
+    scene.output._transforms = Transforms(object())
     scene.show(scene.person(0, 0, 3))
-    assert scene.arrays == [] and 'tf2_ros is not installed; ' in scene.log[0]
+    (array,) = scene.arrays
+    assert [one.robot_frame for one in array.proximities] == ['camera']
+    assert array.unknown_frames == ['tool']
+    assert 'tf2_ros is not installed; ' in scene.log[0]
 
 
 def test_the_robot_may_come_as_a_urdf(topology: Topology, monkeypatch: pytest.MonkeyPatch) -> None:
