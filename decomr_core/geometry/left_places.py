@@ -1,0 +1,160 @@
+"""Places that people have left, and rays that show planners that they are free.
+
+A planner's map keeps an obstacle until a ray of a sensor passes through it. The rays of this file
+end behind places where a person was, and only where the camera sees no person now: neither in the
+image nor in the region where a person may be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from decomr_core.geometry.obstacles import BodyRegion
+from decomr_core.geometry.seen_rays import SeenRays
+
+__all__ = ['LeftPlaces']
+
+BEHIND_M = 0.25
+"""How far behind a place its ray ends, metres: maps of up to 10 cm stop two cells before the end
+of a ray."""
+
+BEFORE_M = 0.10
+"""How far before a person, or before a measured surface, a ray ends, metres: two cells of 5 cm."""
+
+CLEARED_S = 1.0
+"""How long a place is shown as free before it is forgotten, s: maps are updated once a second or
+more often, and read only the newest message each time."""
+
+REMEMBERED_S = 30.0
+"""How long a place is remembered while the camera does not see it, s."""
+
+THINNING = 3
+"""Every third obstacle point is remembered. Consecutive points are on one parallel of the viewing
+ray, so the rays stay equally dense."""
+
+MOST_PLACES = 40_000
+"""Largest number of places; the newest are kept."""
+
+
+class LeftPlaces:
+    """Where people were and are no longer, in a fixed frame.
+
+    `update` is called with each image. The fixed frame must not move, or the camera must not.
+    """
+
+    def __init__(self) -> None:
+        """Starts without places."""
+        self._random = np.random.default_rng(0)
+        self._points = np.zeros((0, 3), np.float32)
+        self._left_s = np.zeros(0)
+        self._cleared_s = np.zeros(0)  # since when it has been shown as free; inf: it is not
+        self._present = np.zeros((0, 3), np.float32)
+
+    def __len__(self) -> int:
+        """Number of places."""
+        return len(self._points)
+
+    def update(
+        self,
+        regions: Sequence[BodyRegion],
+        obstacles: np.ndarray,
+        rays: SeenRays,
+        fixed_from_camera: np.ndarray,
+        time_s: float,
+        measured_m: Callable[[np.ndarray], np.ndarray] | None = None,
+    ) -> np.ndarray:
+        """Finds the places that people have left, and the rays through those that are free.
+
+        Args:
+            regions: of the people in the image, in the camera optical frame.
+            obstacles: (N, 3) points that fill the regions, metres, camera optical frame.
+            rays: how far the camera sees in the image.
+            fixed_from_camera: (4, 4) pose of the camera in the fixed frame, metres.
+            time_s: time of the image, s.
+            measured_m: gives the measured depths (N,), metres, at points (N, 2) of the image, px;
+                NaN where nothing is measured. None: there is no depth image.
+
+        Returns:
+            (M, 3) float32 ends of the rays from the camera, metres, camera optical frame.
+        """
+        camera_from_fixed = np.linalg.inv(fixed_from_camera)
+        self._add_left(regions, camera_from_fixed, time_s)
+        points = _moved(self._points, camera_from_fixed)
+        points = points[self._keep(~_in_any(points, regions))]
+        ranges = np.linalg.norm(points, axis=1)
+        cells, image_xy = rays.cells_of(points)
+        limits = np.where(cells >= 0, rays.limits_m.ravel()[cells] - BEFORE_M, -np.inf)
+        if measured_m is not None:
+            limits = np.minimum(limits, _measured_limits(points, ranges, image_xy, measured_m))
+        is_free = limits >= ranges
+        self._cleared_s = np.where(is_free, np.minimum(self._cleared_s, time_s), np.inf)
+        chosen, ends_m = self._choose(cells[is_free], ranges[is_free] + BEHIND_M)
+        ends_m = np.minimum(ends_m, limits[is_free][chosen])
+        scale = ends_m / np.maximum(ranges[is_free][chosen], 1e-6)
+        ends = points[is_free][chosen] * scale[:, None].astype(np.float32)
+        self._keep((self._cleared_s > time_s - CLEARED_S) & (self._left_s > time_s - REMEMBERED_S))
+        self._present = _moved(obstacles[::THINNING], fixed_from_camera)
+        return ends
+
+    def _add_left(
+        self, regions: Sequence[BodyRegion], camera_from_fixed: np.ndarray, time_s: float
+    ) -> None:
+        """Adds the places that were occupied in the image before and are not any more."""
+        is_left = ~_in_any(_moved(self._present, camera_from_fixed), regions)
+        left = self._present[is_left]
+        self._points = np.concatenate([left, self._points])[:MOST_PLACES]
+        self._left_s, self._cleared_s = (
+            np.concatenate([np.full(len(left), value), values])[:MOST_PLACES]
+            for value, values in ((time_s, self._left_s), (np.inf, self._cleared_s))
+        )
+
+    def _keep(self, is_kept: np.ndarray) -> np.ndarray:
+        """Forgets the other places; returns the mask."""
+        self._points = self._points[is_kept]
+        self._left_s, self._cleared_s = self._left_s[is_kept], self._cleared_s[is_kept]
+        return is_kept
+
+    def _choose(self, cells: np.ndarray, ends_m: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """One place in each cell of the image, another one with each image.
+
+        Args:
+            cells: (N,) the cell of each place.
+            ends_m: (N,) where the ray through each place ends, metres.
+
+        Returns:
+            Indices (M,), and the farthest end in the cell of each, metres (M,).
+        """
+        order = self._random.permutation(len(cells))
+        _, first, inverse = np.unique(cells[order], return_index=True, return_inverse=True)
+        farthest = np.zeros(len(first))
+        np.maximum.at(farthest, inverse, ends_m[order])
+        return order[first], farthest
+
+
+def _moved(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """Points (N, 3) transformed by a matrix (4, 4), float32."""
+    turn, move = matrix[:3, :3].astype(np.float32), matrix[:3, 3].astype(np.float32)
+    return points @ turn.T + move
+
+
+def _in_any(points: np.ndarray, regions: Sequence[BodyRegion]) -> np.ndarray:
+    """Which of the points (N, 3) are in one of the regions: (N,) bool."""
+    is_inside = np.zeros(len(points), bool)
+    for region in regions:
+        others = np.flatnonzero(~is_inside)
+        is_inside[others] = region.contains(points[others])
+    return is_inside
+
+
+def _measured_limits(
+    points: np.ndarray,
+    ranges: np.ndarray,
+    image_xy: np.ndarray,
+    measured_m: Callable[[np.ndarray], np.ndarray],
+) -> np.ndarray:
+    """Distances (N,) from the camera at which the measured surfaces begin; inf if unknown."""
+    depths = measured_m(image_xy)
+    scale = ranges / np.maximum(points[:, 2], 1e-6)
+    return np.where(np.isfinite(depths), depths * scale - BEFORE_M, np.inf)
