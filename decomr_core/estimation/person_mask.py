@@ -44,12 +44,10 @@ def person_mask(
 
 def _foreground(mesh: HumanMesh, scale: np.ndarray, mask_size: tuple[int, int]) -> np.ndarray:
     """The foreground of the IUV image in the mask."""
-    iuv_size = np.array(mesh.iuv.shape[:0:-1])
-    # mask + 0.5 = scale * (image + 0.5), and the same from the crop to the IUV image.
-    low = np.asarray(mesh.crop_center, float) - mesh.crop_side / 2 + 0.5
-    step = mesh.crop_side / iuv_size
-    factor = 1 / (scale * step)
-    shift = 0.5 * factor - low / step + 0.5 / step * 0 - 0.5
+    step = mesh.crop_side / np.array(mesh.iuv.shape[:0:-1])  # image px per IUV px
+    first = np.asarray(mesh.crop_center, float) - mesh.crop_side / 2 + step / 2
+    # From the mask to the image, (mask_xy + 0.5) / scale - 0.5, and on to the IUV image.
+    factor, shift = 1 / (scale * step), (0.5 / scale - 0.5 - first) / step
     iuv_from_mask = np.array([[factor[0], 0, shift[0]], [0, factor[1], shift[1]]])
     probability = cv2.warpAffine(
         np.ascontiguousarray(mesh.iuv[0], np.float32),
@@ -59,3 +57,25 @@ def _foreground(mesh: HumanMesh, scale: np.ndarray, mask_size: tuple[int, int]) 
         borderMode=cv2.BORDER_CONSTANT,
     )
     return (probability >= FOREGROUND_THRESHOLD).astype(np.uint8)
+
+
+def _add_mesh(
+    mask: np.ndarray, points: np.ndarray, corners: np.ndarray, scale: np.ndarray
+) -> None:
+    """Adds the faces over points (V, 3), image px and depth, to a mask (height, width)."""
+    mask_xy = (points[:, :2] + 0.5) * scale - 0.5
+    mask_size = np.array(mask.shape[::-1])
+    low = np.clip(np.floor(mask_xy.min(0)), 0, mask_size).astype(int)
+    high = np.clip(np.ceil(mask_xy.max(0)) + 1, 0, mask_size).astype(int)
+    size = high - low
+    if (size <= 0).any():
+        return
+    zoom = min(1.0, MESH_SIDE_PX / size.max())
+    width, height = np.maximum(np.round(size * zoom).astype(int), 1)
+    drawn_xy = (mask_xy - low + 0.5) * ((width, height) / size) - 0.5
+    drawn = np.concatenate([drawn_xy, points[:, 2:]], axis=1).astype(np.float32)
+    shown: np.ndarray = (nearest_faces(drawn, corners, height, width) >= 0).astype(np.uint8)
+    if zoom < 1:
+        shown = cv2.resize(shown, size.tolist(), interpolation=cv2.INTER_NEAREST)
+    part = mask[low[1] : high[1], low[0] : high[0]]
+    np.maximum(part, shown, out=part)
