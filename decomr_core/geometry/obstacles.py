@@ -207,7 +207,8 @@ def _columns_of(
     kernel = _disc(padding.across_m)
     # The rounding of float32 must not make the region smaller.
     along_m = padding.along_m * (1 + 1e-6) + 1e-5
-    starts, ends = cv2.erode(near, kernel), cv2.dilate(far, kernel)
+    starts = cv2.erode(near, kernel, borderType=cv2.BORDER_CONSTANT, borderValue=np.inf)
+    ends = cv2.dilate(far, kernel, borderType=cv2.BORDER_CONSTANT, borderValue=-np.inf)
     return starts - np.float32(along_m), ends + np.float32(along_m)
 
 

@@ -62,18 +62,21 @@ class _Scene:
 
 def _goes_through(ends: np.ndarray, regions: list[BodyRegion]) -> bool:
     """Whether a ray from the camera to one of its ends meets a region."""
-    steps = np.linspace(0, 1, 400)[:, None, None]
-    on_rays = (steps * ends).reshape(-1, 3)
+    steps = np.linspace(0, 1, 100)[:, None, None]
+    on_rays = (steps * ends[::2]).reshape(-1, 3)
     return any(region.contains(on_rays).any() for region in regions)
 
 
+def _floor_cells(points: np.ndarray) -> np.ndarray:
+    """The cells of 5 cm of a map on the floor that contain points (N, 3), as sorted numbers."""
+    columns, rows = np.floor(points[:, ::2] / CELL_M).astype(np.int64).T
+    return np.unique(columns * 100_000 + rows)
+
+
 def _share_cleared(ends: np.ndarray, points: np.ndarray) -> float:
-    """Share of the cells of a map of 5 cm on the floor with obstacles through which rays pass."""
-    steps = np.linspace(0, 1, 400)[:, None, None]
-    on_rays = (steps * ends).reshape(-1, 3)
-    free = {tuple(cell) for cell in np.floor(on_rays[:, ::2] / CELL_M).astype(int)}
-    marked = {tuple(cell) for cell in np.floor(points[:, ::2] / CELL_M).astype(int)}
-    return len(marked & free) / len(marked)
+    """Share of the cells with points through which rays from the camera pass."""
+    on_rays = (np.linspace(0, 1, 200)[:, None, None] * ends).reshape(-1, 3)
+    return float(np.isin(_floor_cells(points), _floor_cells(on_rays)).mean())
 
 
 @pytest.fixture
@@ -124,7 +127,7 @@ def test_no_ray_goes_through_the_cells_that_show_a_person(scene: _Scene) -> None
     assert len(scene.see((1.5, 0, 2), mask=mask)) == 0, 'the person may fill the whole image'
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_no_ray_goes_through_a_present_person(seed: int) -> None:
     scene, rng = _Scene(), np.random.default_rng(seed)
@@ -175,7 +178,7 @@ def test_a_ray_ends_before_the_surface_that_the_depth_camera_measures(scene: _Sc
 
 
 def test_the_number_of_places_and_rays_is_limited(scene: _Scene) -> None:
-    for x in np.linspace(-30, 30, 80):
+    for x in np.linspace(-30, 30, 50):
         ends = scene.see((float(x), 0, 3), (float(x), 0, 5))
         assert len(ends) <= NO_MASK.size
     assert len(scene.left) <= MOST_PLACES
