@@ -65,8 +65,9 @@ def _add_mesh(
     """Adds the faces over points (V, 3), image px and depth, to a mask (height, width)."""
     mask_xy = (points[:, :2] + 0.5) * scale - 0.5
     mask_size = np.array(mask.shape[::-1])
-    low = np.clip(np.floor(mask_xy.min(0)), 0, mask_size).astype(int)
-    high = np.clip(np.ceil(mask_xy.max(0)) + 1, 0, mask_size).astype(int)
+    x, y = np.ascontiguousarray(mask_xy.T)
+    low = np.clip(np.floor([x.min(), y.min()]), 0, mask_size).astype(int)
+    high = np.clip(np.ceil([x.max(), y.max()]) + 1, 0, mask_size).astype(int)
     size = high - low
     if (size <= 0).any():
         return

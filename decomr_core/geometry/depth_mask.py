@@ -26,12 +26,11 @@ def remove_from_depth(
         ValueError: a shape is wrong.
     """
     check_shape('mask', mask, numbers.shape)
-    rows, columns = np.nonzero(mask)
+    pixels = np.flatnonzero(mask)
     if interval_m is not None:
-        depths = numbers[rows, columns] * unit_m
-        is_person = (depths >= interval_m[0]) & (depths <= interval_m[1])
-        rows, columns = rows[is_person], columns[is_person]
-    numbers[rows, columns] = np.nan if np.issubdtype(numbers.dtype, np.floating) else 0
+        depths = numbers.take(pixels) * unit_m
+        pixels = pixels[(depths >= interval_m[0]) & (depths <= interval_m[1])]
+    numbers.put(pixels, np.nan if np.issubdtype(numbers.dtype, np.floating) else 0)
 
 
 def points_from_depth(numbers: np.ndarray, unit_m: float, rays: np.ndarray) -> np.ndarray:
@@ -40,7 +39,7 @@ def points_from_depth(numbers: np.ndarray, unit_m: float, rays: np.ndarray) -> n
     Args:
         numbers: (H, W) depths; 0, negative or not finite where unknown.
         unit_m: unit of the numbers, metres.
-        rays: (H, W, 2) x / z and y / z of each pixel; not finite where the lens has none.
+        rays: (2, H, W) x / z and y / z of each pixel; not finite where the lens has none.
 
     Returns:
         (N, 3) float32 metres, camera optical frame.
@@ -48,8 +47,12 @@ def points_from_depth(numbers: np.ndarray, unit_m: float, rays: np.ndarray) -> n
     Raises:
         ValueError: a shape is wrong.
     """
-    check_shape('rays', rays, (*numbers.shape, 2))
-    depths = numbers.astype(np.float32) * np.float32(unit_m)
-    is_known = np.isfinite(depths) & (depths > 0) & np.isfinite(rays).all(-1)
-    depths = depths[is_known][:, None]
-    return np.concatenate([rays[is_known] * depths, depths], axis=1).astype(np.float32)
+    check_shape('rays', rays, (2, *numbers.shape))
+    depths = numbers.ravel() * np.float32(unit_m)
+    known = np.flatnonzero((depths > 0) & np.isfinite(depths))
+    depths = depths.take(known)
+    x, y = (plane.ravel().take(known) * depths for plane in rays)
+    points = np.empty((len(known), 3), np.float32)
+    points[:, 0], points[:, 1], points[:, 2] = x, y, depths
+    is_finite = np.isfinite(x + y)
+    return points if is_finite.all() else points[is_finite]

@@ -83,7 +83,7 @@ class LeftPlaces:
         self._add_left(regions, camera_from_fixed, time_s)
         points = _moved(self._points, camera_from_fixed)
         points = points[self._keep(~_in_any(points, regions))]
-        ranges = np.linalg.norm(points, axis=1)
+        ranges = np.sqrt(np.einsum('ij,ij->i', points, points))
         cells, image_xy = rays.cells_of(points)
         limits = np.where(cells >= 0, rays.limits_m.ravel()[cells] - BEFORE_M, -np.inf)
         if measured_m is not None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import cv2
@@ -95,9 +96,10 @@ class BodyRegion:
             counts = np.maximum(np.floor(far / step - offset) - begin + 1, 0).astype(np.intp)
             row = np.repeat(np.arange(len(counts)), counts)
             index = np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts)
-            along = (begin[row] + index + offset) * step
-            layers.append(np.concatenate([across[row], along[:, None]], axis=1))
-        return (np.concatenate(layers) @ self.axes).astype(np.float32)
+            along = ((begin[row] + index + offset) * step).astype(np.float32)
+            base = (across @ self.axes[:2]).astype(np.float32)
+            layers.append(base.take(row, 0) + along[:, None] * self.axes[2].astype(np.float32))
+        return np.concatenate(layers)
 
     def volume_m3(self) -> float:
         """Volume of the region, cubic metres."""
@@ -106,14 +108,22 @@ class BodyRegion:
 
     def _ends(self, across: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Beginning and end (N,) of the columns that contain points (N, 2) across the ray."""
-        index = np.floor((across - self.low.astype(across.dtype)) / COLUMN_M)
         height, width = self.near.shape
-        is_known = (index >= 0).all(1) & (index[:, 0] < width) & (index[:, 1] < height)
-        column, row = np.where(is_known[:, None], index, 0).astype(np.intp).T
-        return (
-            np.where(is_known, self.near[row, column], np.inf),
-            np.where(is_known, self.far[row, column], -np.inf),
+        # Places beyond the maps get the number of the border, which is empty.
+        column, row = (
+            np.clip(np.floor((values - np.float32(low)) / np.float32(COLUMN_M)), -1, size) + 1
+            for values, low, size in zip(across.T, self.low, (width, height), strict=True)
         )
+        index = (row * (width + 2) + column).astype(np.intp)
+        near, far = self._bordered
+        return near.take(index), far.take(index)
+
+    @cached_property
+    def _bordered(self) -> tuple[np.ndarray, np.ndarray]:
+        """Both maps with an empty border, flat."""
+        near = np.pad(self.near, 1, constant_values=np.inf)
+        far = np.pad(self.far, 1, constant_values=-np.inf)
+        return near.ravel(), far.ravel()
 
 
 def body_region(
@@ -140,19 +150,21 @@ def body_region(
     if len(vertices) == 0:
         raise ValueError('a region needs at least one vertex')
     axes = _axes(np.asarray(ray, np.float64))
-    local = np.asarray(vertices, np.float64) @ axes.T
+    # One row for each axis: NumPy reduces long rows much faster than short ones.
+    x, y, along = axes @ np.asarray(vertices, np.float64).T
     # One column more than the padding on each side, because a vertex is anywhere in its column.
     border = math.ceil(max(visible.across_m, hidden.across_m) / COLUMN_M) + 1
-    first = np.floor(local[:, :2].min(0) / COLUMN_M) - border
+    first = np.floor(np.array([x.min(), y.min()]) / COLUMN_M) - border
     columns, rows = (
-        np.floor(local[:, :2] / COLUMN_M).astype(np.intp).T - first.astype(np.intp)[:, None]
+        (np.floor(values / COLUMN_M) - start).astype(np.intp)
+        for values, start in zip((x, y), first, strict=True)
     )
     shape = int(rows.max()) + border + 1, int(columns.max()) + border + 1
     near, far = np.full(shape, np.inf, np.float32), np.full(shape, -np.inf, np.float32)
     for mask, padding in ((is_visible, visible), (~is_visible, hidden)):
         if not mask.any():
             continue
-        starts, ends = _columns_of(rows[mask], columns[mask], local[mask, 2], shape, padding)
+        starts, ends = _columns_of(rows[mask], columns[mask], along[mask], shape, padding)
         near, far = np.minimum(near, starts), np.maximum(far, ends)
     return BodyRegion(axes, first * COLUMN_M, near, far)
 
@@ -177,7 +189,7 @@ def obstacle_points(
         raise ValueError(f'most is {most}, expected at least 1')
     # Two points in each cube of the lattice.
     volume = sum(region.volume_m3() for region in regions)
-    cell_m = max(cell_m, math.sqrt(5) / 2 * (2 * volume / most) ** (1 / 3))
+    cell_m = max(cell_m, math.sqrt(5) / 2 * (2 * volume / most) ** (1 / 3) * 1.01)
     points = [region.points(cell_m) for region in regions]
     while sum(map(len, points)) > most:
         cell_m *= CELL_GROWTH

@@ -69,7 +69,8 @@ class SeenRays:
             if len(points) == 0:
                 continue
             limits = rays._limits_of(points, spacing_m)
-            limits[mask] = np.minimum(limits[mask], np.linalg.norm(points, axis=1).min())
+            nearest_m = math.sqrt(float(np.einsum('ij,ij->i', points, points).min()))
+            limits[mask] = np.minimum(limits[mask], nearest_m)
             np.minimum(rays.limits_m, limits, out=rays.limits_m)
         return rays
 
@@ -81,23 +82,25 @@ class SeenRays:
             image (N, 2), px, not meaningful outside.
         """
         image_xy = self._project(points)
-        is_seen = (
-            (points[:, 2] > NEAREST_Z_M)
-            & (image_xy > -0.5).all(1)
-            & (image_xy < (self.width - 0.5, self.height - 0.5)).all(1)
+        x, y = image_xy.T
+        is_seen = points[:, 2] > NEAREST_Z_M
+        is_seen &= (x > -0.5) & (x < self.width - 0.5) & (y > -0.5) & (y < self.height - 0.5)
+        column, row = (
+            (np.where(is_seen, values + 0.5, 0) / cell_side(self.width)).astype(np.intp)
+            for values in (x, y)
         )
-        side = cell_side(self.width)
-        column, row = (np.where(is_seen[:, None], image_xy + 0.5, 0) // side).astype(np.intp).T
         return np.where(is_seen, row * self.limits_m.shape[1] + column, -1), image_xy
 
     def _project(self, points: np.ndarray) -> np.ndarray:
         """Places (N, 2) of points (N, 3) in the image, px; not meaningful behind the camera."""
-        depth = np.maximum(points[:, 2:], NEAREST_Z_M)
-        return points[:, :2] / depth * self.intrinsics.diagonal()[:2] + self.intrinsics[:2, 2]
+        matrix = self.intrinsics.astype(points.dtype)
+        scale = 1 / np.maximum(points[:, 2], NEAREST_Z_M)
+        xy = (points[:, axis] * scale * matrix[axis, axis] + matrix[axis, 2] for axis in (0, 1))
+        return np.stack(tuple(xy), axis=1)
 
     def _limits_of(self, points: np.ndarray, spacing_m: float) -> np.ndarray:
         """The limits (rows, columns) of one person."""
-        ranges = np.linalg.norm(points, axis=1).astype(np.float32)
+        ranges = np.sqrt(np.einsum('ij,ij->i', points, points)).astype(np.float32)
         cell_angle = cell_side(self.width) / float(self.intrinsics.diagonal()[:2].max())
         # A ray may pass between the points. It ends before those beside it.
         reach = spacing_m / max(float(ranges.min()), 1e-6) / cell_angle

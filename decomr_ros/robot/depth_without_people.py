@@ -187,11 +187,12 @@ class _PixelPlaces:
         return cv2.remap(mask, x, y, cv2.INTER_NEAREST)
 
     def rays(self, intrinsics: np.ndarray) -> np.ndarray:
-        """The rays of the pixels: x / z and y / z, (H, W, 2) float32."""
+        """The rays of the pixels: x / z and y / z, (2, H, W) float32."""
         if self._intrinsics is not intrinsics:
             focal, center = intrinsics.diagonal()[:2], intrinsics[:2, 2]
             self._intrinsics = intrinsics
-            self._rays = ((self._image_xy - center) / focal).astype(np.float32)
+            rays = ((self._image_xy - center) / focal).astype(np.float32)
+            self._rays = np.ascontiguousarray(np.moveaxis(rays, -1, 0))
         return self._rays
 
 

@@ -29,15 +29,15 @@ def test_only_pixels_of_the_mask_in_the_interval_become_unknown(
 
 def test_points_are_where_they_were_measured_and_unknown_ones_are_left_out() -> None:
     numbers = np.array([[2.0, np.nan, np.inf], [0.0, -1.0, 4.0]], np.float32)
-    rays = np.zeros((2, 3, 2))
-    rays[1, 2] = 0.25, -0.5
+    rays = np.zeros((2, 2, 3))
+    rays[:, 1, 2] = 0.25, -0.5
     points = points_from_depth(numbers, 1.0, rays)
     np.testing.assert_allclose(points, [[0, 0, 2], [1, -2, 4]])
-    rays[1, 2, 0] = np.nan
+    rays[0, 1, 2] = np.nan
     assert len(points_from_depth(numbers, 1.0, rays)) == 1
     millimetres = np.array([[1500, 0]], np.uint16)
     np.testing.assert_allclose(
-        points_from_depth(millimetres, 0.001, np.ones((1, 2, 2))), [[1.5, 1.5, 1.5]]
+        points_from_depth(millimetres, 0.001, np.ones((2, 1, 2))), [[1.5, 1.5, 1.5]]
     )
 
 

@@ -121,6 +121,18 @@ def test_a_person_who_walks_away_from_the_camera_leaves_no_trail(scene: _Scene) 
     assert _share_cleared(ends, before) > 0.95
 
 
+def test_a_person_who_moves_slowly_leaves_no_trail(scene: _Scene) -> None:
+    places = [(0.01 * step, 0, 3) for step in range(60)]
+    shown = [scene.see(*places[:1])]
+    marked = list(scene.points)
+    for place in places[1:]:
+        shown.append(scene.see(place))
+        marked += scene.points
+    for _ in range(5):
+        shown.append(scene.see())
+    assert _share_cleared(np.concatenate(shown), np.concatenate(marked)) == 1
+
+
 def test_no_ray_goes_through_the_cells_that_show_a_person(scene: _Scene) -> None:
     scene.see((0, 0, 4))
     mask = np.ones_like(NO_MASK)
