@@ -7,8 +7,10 @@ image nor in the region where a person may be.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
+import cv2
 import numpy as np
 
 from decomr_core.geometry.obstacles import BodyRegion
@@ -29,6 +31,12 @@ more often, and read only the newest message each time."""
 
 REMEMBERED_S = 30.0
 """How long a place is remembered while the camera does not see it, s."""
+
+BESIDE_M = 0.05
+"""How far beside a place rays pass as well, metres: a cell of the map."""
+
+MOST_BESIDE = 10
+"""The same, in cells of the image."""
 
 THINNING = 3
 """Every third obstacle point is remembered. Consecutive points are on one parallel of the viewing
@@ -87,13 +95,11 @@ class LeftPlaces:
         cells, image_xy = rays.cells_of(points)
         limits = np.where(cells >= 0, rays.limits_m.ravel()[cells] - BEFORE_M, -np.inf)
         if measured_m is not None:
-            limits = np.minimum(limits, _measured_limits(points, ranges, image_xy, measured_m))
+            directions = points / np.maximum(ranges, 1e-6)[:, None]
+            limits = np.minimum(limits, _measured_limits(directions, image_xy, measured_m))
         is_free = limits >= ranges
         self._cleared_s = np.where(is_free, np.minimum(self._cleared_s, time_s), np.inf)
-        chosen, ends_m = self._choose(cells[is_free], ranges[is_free] + BEHIND_M)
-        ends_m = np.minimum(ends_m, limits[is_free][chosen])
-        scale = ends_m / np.maximum(ranges[is_free][chosen], 1e-6)
-        ends = points[is_free][chosen] * scale[:, None].astype(np.float32)
+        ends = self._rays_through(rays, cells[is_free], ranges[is_free], measured_m)
         self._keep((self._cleared_s > time_s - CLEARED_S) & (self._left_s > time_s - REMEMBERED_S))
         self._present = _moved(obstacles[::THINNING], fixed_from_camera)
         return ends
@@ -116,21 +122,44 @@ class LeftPlaces:
         self._left_s, self._cleared_s = self._left_s[is_kept], self._cleared_s[is_kept]
         return is_kept
 
-    def _choose(self, cells: np.ndarray, ends_m: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """One place in each cell of the image, another one with each image.
+    def _rays_through(
+        self,
+        rays: SeenRays,
+        cells: np.ndarray,
+        ranges: np.ndarray,
+        measured_m: Callable[[np.ndarray], np.ndarray] | None,
+    ) -> np.ndarray:
+        """The ends of rays through and beside free places, one for each cell of the image.
 
         Args:
+            rays: how far the camera sees.
             cells: (N,) the cell of each place.
-            ends_m: (N,) where the ray through each place ends, metres.
+            ranges: (N,) the distance of each place, metres.
+            measured_m: gives the measured depths; None: there is no depth image.
 
         Returns:
-            Indices (M,), and the farthest end in the cell of each, metres (M,).
+            (M, 3) float32 metres, camera optical frame.
         """
-        order = self._random.permutation(len(cells))
-        _, first, inverse = np.unique(cells[order], return_index=True, return_inverse=True)
-        farthest = np.zeros(len(first))
-        np.maximum.at(farthest, inverse, ends_m[order])
-        return order[first], farthest
+        if len(cells) == 0:
+            return np.zeros((0, 3), np.float32)
+        near = np.full(rays.limits_m.size, np.inf, np.float32)
+        far = np.zeros(rays.limits_m.size, np.float32)
+        np.minimum.at(near, cells, ranges.astype(np.float32))
+        np.maximum.at(far, cells, ranges.astype(np.float32) + np.float32(BEHIND_M))
+        reach = math.ceil(BESIDE_M / max(float(ranges.min()), 1e-6) / rays.cell_angle)
+        kernel = np.ones((2 * min(reach, MOST_BESIDE) + 1,) * 2, np.uint8)
+        begins = np.asarray(cv2.erode(near.reshape(rays.limits_m.shape), kernel)).ravel()
+        ends = np.asarray(cv2.dilate(far.reshape(rays.limits_m.shape), kernel)).ravel()
+        chosen = np.flatnonzero(ends > 0)
+        # With each image another place in the cell, so that the rays leave no gaps.
+        image_xy = rays.places_in(chosen, self._random.random((len(chosen), 2)))
+        directions = rays.directions_of(image_xy)
+        limits = rays.limits_m.ravel()[chosen] - BEFORE_M
+        if measured_m is not None:
+            limits = np.minimum(limits, _measured_limits(directions, image_xy, measured_m))
+        ends_m = np.minimum(ends[chosen], limits)
+        is_useful = ends_m >= begins[chosen]
+        return (directions * ends_m[:, None])[is_useful].astype(np.float32)
 
 
 def _moved(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
@@ -149,12 +178,15 @@ def _in_any(points: np.ndarray, regions: Sequence[BodyRegion]) -> np.ndarray:
 
 
 def _measured_limits(
-    points: np.ndarray,
-    ranges: np.ndarray,
-    image_xy: np.ndarray,
-    measured_m: Callable[[np.ndarray], np.ndarray],
+    directions: np.ndarray, image_xy: np.ndarray, measured_m: Callable[[np.ndarray], np.ndarray]
 ) -> np.ndarray:
-    """Distances (N,) from the camera at which the measured surfaces begin; inf if unknown."""
+    """Distances (N,) from the camera at which the measured surfaces begin; inf if unknown.
+
+    Args:
+        directions: (N, 3) unit vectors from the camera.
+        image_xy: (N, 2) their places in the image, px.
+        measured_m: gives the measured depths.
+    """
     depths = measured_m(image_xy)
-    scale = ranges / np.maximum(points[:, 2], 1e-6)
-    return np.where(np.isfinite(depths), depths * scale - BEFORE_M, np.inf)
+    distances = depths / np.maximum(directions[:, 2], 1e-6)
+    return np.where(np.isfinite(depths), distances - BEFORE_M, np.inf)

@@ -91,6 +91,23 @@ class SeenRays:
         )
         return np.where(is_seen, row * self.limits_m.shape[1] + column, -1), image_xy
 
+    def places_in(self, cells: np.ndarray, shares: np.ndarray) -> np.ndarray:
+        """Places (N, 2) in cells (N,), at shares (N, 2) of their sides, image px."""
+        row, column = np.divmod(cells, self.limits_m.shape[1])
+        places = (np.stack([column, row], axis=1) + shares) * cell_side(self.width) - 0.5
+        return np.minimum(places, (self.width - 1, self.height - 1))
+
+    def directions_of(self, image_xy: np.ndarray) -> np.ndarray:
+        """Unit vectors (N, 3) from the camera to places (N, 2) in the image, px."""
+        slopes = (image_xy - self.intrinsics[:2, 2]) / self.intrinsics.diagonal()[:2]
+        directions = np.append(slopes, np.ones((len(slopes), 1)), axis=1)
+        return directions / np.sqrt(np.einsum('ij,ij->i', directions, directions))[:, None]
+
+    @property
+    def cell_angle(self) -> float:
+        """Angle between the rays of neighbouring cells in the middle of the image, rad."""
+        return cell_side(self.width) / float(self.intrinsics.diagonal()[:2].max())
+
     def _project(self, points: np.ndarray) -> np.ndarray:
         """Places (N, 2) of points (N, 3) in the image, px; not meaningful behind the camera."""
         matrix = self.intrinsics.astype(points.dtype)
@@ -101,9 +118,8 @@ class SeenRays:
     def _limits_of(self, points: np.ndarray, spacing_m: float) -> np.ndarray:
         """The limits (rows, columns) of one person."""
         ranges = np.sqrt(np.einsum('ij,ij->i', points, points)).astype(np.float32)
-        cell_angle = cell_side(self.width) / float(self.intrinsics.diagonal()[:2].max())
         # A ray may pass between the points. It ends before those beside it.
-        reach = spacing_m / max(float(ranges.min()), 1e-6) / cell_angle
+        reach = spacing_m / max(float(ranges.min()), 1e-6) / self.cell_angle
         if points[:, 2].min() <= NEAREST_Z_M or reach > LARGEST_GROWTH:
             return np.zeros(self.limits_m.shape, np.float32)
         border = math.ceil(reach) + 1

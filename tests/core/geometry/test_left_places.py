@@ -62,8 +62,7 @@ class _Scene:
 
 def _goes_through(ends: np.ndarray, regions: list[BodyRegion]) -> bool:
     """Whether a ray from the camera to one of its ends meets a region."""
-    steps = np.linspace(0, 1, 100)[:, None, None]
-    on_rays = (steps * ends[::2]).reshape(-1, 3)
+    on_rays = _on_rays(ends[::4])
     return any(region.contains(on_rays).any() for region in regions)
 
 
@@ -73,10 +72,14 @@ def _floor_cells(points: np.ndarray) -> np.ndarray:
     return np.unique(columns * 100_000 + rows)
 
 
+def _on_rays(ends: np.ndarray) -> np.ndarray:
+    """Points on the rays from the camera to these ends, (N, 3)."""
+    return (np.linspace(0, 1, 200)[:, None, None] * ends).reshape(-1, 3)
+
+
 def _share_cleared(ends: np.ndarray, points: np.ndarray) -> float:
     """Share of the cells with points through which rays from the camera pass."""
-    on_rays = (np.linspace(0, 1, 200)[:, None, None] * ends).reshape(-1, 3)
-    return float(np.isin(_floor_cells(points), _floor_cells(on_rays)).mean())
+    return float(np.isin(_floor_cells(points), _floor_cells(_on_rays(ends))).mean())
 
 
 @pytest.fixture
@@ -121,16 +124,22 @@ def test_a_person_who_walks_away_from_the_camera_leaves_no_trail(scene: _Scene) 
     assert _share_cleared(ends, before) > 0.95
 
 
-def test_a_person_who_moves_slowly_leaves_no_trail(scene: _Scene) -> None:
-    places = [(0.01 * step, 0, 3) for step in range(60)]
-    shown = [scene.see(*places[:1])]
-    marked = list(scene.points)
-    for place in places[1:]:
-        shown.append(scene.see(place))
-        marked += scene.points
-    for _ in range(5):
-        shown.append(scene.see())
-    assert _share_cleared(np.concatenate(shown), np.concatenate(marked)) == 1
+@pytest.mark.parametrize('step_m', [0.01, 0.05, 0.3])
+def test_a_map_that_clears_and_marks_is_empty_when_everybody_has_left(
+    scene: _Scene, step_m: float
+) -> None:
+    rng, marked = np.random.default_rng(0), np.zeros(0, np.int64)
+    place = np.array([0, 0, 3.0])
+    for step in range(40):
+        people = [tuple(place)] if step < 28 else []
+        free = _floor_cells(_on_rays(scene.see(*people)))
+        marked = np.setdiff1d(marked, free)  # as nav2: first all rays, then all obstacles
+        present = _floor_cells(np.concatenate([np.zeros((0, 3)), *scene.points]))
+        marked = np.union1d(marked, present)
+        turn = rng.uniform(0, 2 * np.pi)
+        place += step_m * np.array([np.cos(turn), 0, np.sin(turn)])
+        place = np.clip(place, (-0.8, 0, 2), (0.8, 0, 4))
+    assert marked.size == 0
 
 
 def test_no_ray_goes_through_the_cells_that_show_a_person(scene: _Scene) -> None:
