@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import PointCloud2
 from std_msgs.msg import Header
 
@@ -19,7 +20,11 @@ from decomr_ros.node.standing_warnings import StandingWarnings
 from decomr_ros.robot import obstacles as obstacles_module
 from decomr_ros.robot.obstacles import MOST_POINTS, ObstacleOutput
 from decomr_ros.settings.parameters import NodeParameters
+from tests.ros.conftest import RosTest
 from tests.ros.fake_node import FakeNode
+from tests.ros.inner_node import HEIGHT as NODE_HEIGHT
+from tests.ros.inner_node import WIDTH as NODE_WIDTH
+from tests.ros.inner_node import InnerNode, values_of
 from tests.ros.robot.scene import (
     HEIGHT,
     INTRINSICS,
@@ -306,3 +311,24 @@ def test_people_who_are_not_tracked_have_the_index_in_the_list(
     output.output.publish(result_of(*people))
     raw = read_cloud(output.node.sent('obstacles')[-1])[1]
     assert set(raw['id'].tolist()) == {0, 1}
+
+
+def test_a_real_node_publishes_obstacles_and_removes_them_when_it_pauses(
+    ros: RosTest, monkeypatch: pytest.MonkeyPatch, topology: Topology
+) -> None:
+    inner = InnerNode(ros, monkeypatch, topology)
+    clouds: dict[str, list[PointCloud2]] = {topic: [] for topic in BOTH}
+    for topic, received in clouds.items():
+        # The QoS of nav2 and MoveIt.
+        ros.node.create_subscription(PointCloud2, topic, received.append, qos_profile_sensor_data)
+    camera = inner.activate()
+    inner.wait_for_listeners(*BOTH)
+    answer = camera.show_until_placed(NODE_HEIGHT, NODE_WIDTH)
+    obstacles = clouds['obstacles']
+    ros.spin_until(lambda: obstacles and obstacles[-1].header == answer.header)
+    _, raw = read_cloud(obstacles[-1])
+    assert set(raw['id'].tolist()) == {mesh.id for mesh in answer.meshes}
+    assert values_of(inner.status())['obstacle_points'] == str(len(raw))
+    inner.node.trigger_deactivate()
+    ros.spin_until(lambda: all(received[-1].width == 0 for received in clouds.values()))
+    inner.node.close()
