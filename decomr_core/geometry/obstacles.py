@@ -26,6 +26,10 @@ COLUMN_M = 0.025
 """Side of the square columns of a region, metres: about twice the distance of
 neighbouring vertices."""
 
+MOST_COLUMNS, MOST_COLUMNS_OF_RADIUS = 200, 20
+"""Largest number of columns across the vertices of a body and in the radius of a cylinder. They
+bound the time; a person is 70 wide, and a radius has 20 columns 12 m away."""
+
 CELL_GROWTH = 1.04
 """Factor by which the cells grow until the points are few enough: a tenth fewer each time."""
 
@@ -52,12 +56,14 @@ class BodyRegion:
         near: (rows, columns) float32 where each column begins along the ray, metres; inf for
             columns outside the region.
         far: (rows, columns) float32 where it ends; -inf for columns outside the region.
+        column_m: side of the columns, metres.
     """
 
     axes: np.ndarray
     low: np.ndarray
     near: np.ndarray
     far: np.ndarray
+    column_m: float = COLUMN_M
 
     def contains(self, points: np.ndarray) -> np.ndarray:
         """Which of the points (N, 3), metres, are inside: (N,) bool."""
@@ -79,7 +85,7 @@ class BodyRegion:
             (N, 3) float32 metres, in the frame of the vertices.
         """
         step = 2 * cell_m / math.sqrt(5)
-        size = np.array(self.near.shape[::-1]) * COLUMN_M
+        size = np.array(self.near.shape[::-1]) * self.column_m
         layers = []
         for offset in (0.0, 0.5):
             first = np.ceil(self.low / step - offset)
@@ -104,14 +110,14 @@ class BodyRegion:
     def volume_m3(self) -> float:
         """Volume of the region, cubic metres."""
         depth = np.maximum(self.far - self.near, 0)
-        return float(depth[np.isfinite(depth)].sum()) * COLUMN_M**2
+        return float(depth[np.isfinite(depth)].sum()) * self.column_m**2
 
     def _ends(self, across: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Beginning and end (N,) of the columns that contain points (N, 2) across the ray."""
         height, width = self.near.shape
         # Places beyond the maps get the number of the border, which is empty.
         column, row = (
-            np.clip(np.floor((values - np.float32(low)) / np.float32(COLUMN_M)), -1, size) + 1
+            np.clip(np.floor((values - np.float32(low)) / np.float32(self.column_m)), -1, size) + 1
             for values, low, size in zip(across.T, self.low, (width, height), strict=True)
         )
         index = (row * (width + 2) + column).astype(np.intp)
@@ -152,11 +158,12 @@ def body_region(
     axes = _axes(np.asarray(ray, np.float64))
     # One row for each axis: NumPy reduces long rows much faster than short ones.
     x, y, along = axes @ np.asarray(vertices, np.float64).T
+    column_m = _column_side(np.ptp(x), np.ptp(y), max(visible.across_m, hidden.across_m))
     # One column more than the padding on each side, because a vertex is anywhere in its column.
-    border = math.ceil(max(visible.across_m, hidden.across_m) / COLUMN_M) + 1
-    first = np.floor(np.array([x.min(), y.min()]) / COLUMN_M) - border
+    border = math.ceil(max(visible.across_m, hidden.across_m) / column_m) + 1
+    first = np.floor(np.array([x.min(), y.min()]) / column_m) - border
     columns, rows = (
-        (np.floor(values / COLUMN_M) - start).astype(np.intp)
+        (np.floor(values / column_m) - start).astype(np.intp)
         for values, start in zip((x, y), first, strict=True)
     )
     shape = int(rows.max()) + border + 1, int(columns.max()) + border + 1
@@ -164,9 +171,11 @@ def body_region(
     for mask, padding in ((is_visible, visible), (~is_visible, hidden)):
         if not mask.any():
             continue
-        starts, ends = _columns_of(rows[mask], columns[mask], along[mask], shape, padding)
+        starts, ends = _columns_of(
+            rows[mask], columns[mask], along[mask], shape, padding, column_m
+        )
         near, far = np.minimum(near, starts), np.maximum(far, ends)
-    return BodyRegion(axes, first * COLUMN_M, near, far)
+    return BodyRegion(axes, first * column_m, near, far, column_m)
 
 
 def obstacle_points(
@@ -187,6 +196,7 @@ def obstacle_points(
     """
     if most < 1:
         raise ValueError(f'most is {most}, expected at least 1')
+    cell_m = max([cell_m, *(region.column_m for region in regions)])
     # Two points in each cube of the lattice.
     volume = sum(region.volume_m3() for region in regions)
     cell_m = max(cell_m, math.sqrt(5) / 2 * (2 * volume / most) ** (1 / 3) * 1.01)
@@ -205,18 +215,25 @@ def _axes(ray: np.ndarray) -> np.ndarray:
     return np.stack([across, np.cross(ray, across), ray])
 
 
+def _column_side(width_m: float, height_m: float, across_m: float) -> float:
+    """Side of the columns of a region, metres; larger for one that is wide or very uncertain."""
+    widest_m = max(float(width_m), float(height_m))
+    return max(COLUMN_M, widest_m / MOST_COLUMNS, across_m / MOST_COLUMNS_OF_RADIUS)
+
+
 def _columns_of(
     rows: np.ndarray,
     columns: np.ndarray,
     along: np.ndarray,
     shape: tuple[int, int],
     padding: Padding,
+    column_m: float,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Beginning and end of all columns for vertices with the same cylinder: two of `shape`."""
     near, far = np.full(shape, np.inf, np.float32), np.full(shape, -np.inf, np.float32)
     np.minimum.at(near, (rows, columns), along.astype(np.float32))
     np.maximum.at(far, (rows, columns), along.astype(np.float32))
-    kernel = _disc(padding.across_m)
+    kernel = _disc(padding.across_m, column_m)
     # The rounding of float32 must not make the region smaller.
     along_m = padding.along_m * (1 + 1e-6) + 1e-5
     starts = cv2.erode(near, kernel, borderType=cv2.BORDER_CONSTANT, borderValue=np.inf)
@@ -224,8 +241,8 @@ def _columns_of(
     return starts - np.float32(along_m), ends + np.float32(along_m)
 
 
-def _disc(radius_m: float) -> np.ndarray:
+def _disc(radius_m: float, column_m: float) -> np.ndarray:
     """Kernel (k, k) uint8 of all columns that come within a radius of a column."""
-    reach = math.ceil(radius_m / COLUMN_M) + 1
-    gap = np.maximum(np.abs(np.arange(-reach, reach + 1)) - 1, 0) * COLUMN_M
+    reach = math.ceil(radius_m / column_m) + 1
+    gap = np.maximum(np.abs(np.arange(-reach, reach + 1)) - 1, 0) * column_m
     return (np.hypot(gap[:, None], gap) <= radius_m).astype(np.uint8)

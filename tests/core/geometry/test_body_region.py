@@ -102,6 +102,20 @@ def test_points_are_limited_by_larger_cells(tiny_body: BodyModel) -> None:
     assert obstacle_points([], CELL_M, 100) == ([], CELL_M)
 
 
+@pytest.mark.parametrize(('size_m', 'across_m'), [(1.0, 40.0), (2000.0, 0.3), (2000.0, 300.0)])
+def test_a_region_without_reasonable_size_takes_no_more_memory(
+    size_m: float, across_m: float
+) -> None:
+    rng = np.random.default_rng(0)
+    vertices = (rng.uniform(-size_m, size_m, (300, 3)) + (0, 0, 500)).astype(np.float32)
+    padding = Padding(20.0, across_m)
+    region = body_region(vertices, rng.random(300) < 0.5, np.array([0, 0, 1.0]), padding, padding)
+    assert region.near.size < 300**2
+    assert region.contains(vertices).all()
+    points, cell_m = obstacle_points([region], CELL_M, 50_000)
+    assert 0 < len(points[0]) <= 50_000 and cell_m > CELL_M
+
+
 def test_the_number_of_points_follows_from_the_volume() -> None:
     region = BodyRegion(
         np.eye(3), np.zeros(2), np.zeros((40, 40), np.float32), np.ones((40, 40), np.float32)
