@@ -43,7 +43,10 @@ THINNING = 3
 ray, so the rays stay equally dense."""
 
 MOST_PLACES = 40_000
-"""Largest number of places; the newest are kept."""
+"""Largest number of places: of more, one in each cell of `THINNED_M` is kept, then the newest."""
+
+THINNED_M = 0.1
+"""Side of these cells, metres."""
 
 
 class LeftPlaces:
@@ -110,11 +113,14 @@ class LeftPlaces:
         """Adds the places that were occupied in the image before and are not any more."""
         is_left = ~_in_any(_moved(self._present, camera_from_fixed), regions)
         left = self._present[is_left]
-        self._points = np.concatenate([left, self._points])[:MOST_PLACES]
+        self._points = np.concatenate([left, self._points])
         self._left_s, self._cleared_s = (
-            np.concatenate([np.full(len(left), value), values])[:MOST_PLACES]
+            np.concatenate([np.full(len(left), value), values])
             for value, values in ((time_s, self._left_s), (np.inf, self._cleared_s))
         )
+        if len(self._points) > MOST_PLACES:
+            self._keep(_one_in_each_cell(self._points))
+            self._keep(np.arange(len(self._points)) < MOST_PLACES)
 
     def _keep(self, is_kept: np.ndarray) -> np.ndarray:
         """Forgets the other places; returns the mask."""
@@ -166,6 +172,16 @@ def _moved(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     """Points (N, 3) transformed by a matrix (4, 4), float32."""
     turn, move = matrix[:3, :3].astype(np.float32), matrix[:3, 3].astype(np.float32)
     return points @ turn.T + move
+
+
+def _one_in_each_cell(points: np.ndarray) -> np.ndarray:
+    """Which of the points (N, 3) are the first ones in their cells: (N,) bool."""
+    cells = np.floor(points / np.float32(THINNED_M)).astype(np.int64)
+    # 21 bits for each axis: 100 km in both directions.
+    numbers = (cells + (1 << 20)) @ np.array([1 << 42, 1 << 21, 1])
+    is_first = np.zeros(len(points), bool)
+    is_first[np.unique(numbers, return_index=True)[1]] = True
+    return is_first
 
 
 def _in_any(points: np.ndarray, regions: Sequence[BodyRegion]) -> np.ndarray:

@@ -9,13 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from decomr_core.geometry.left_places import (
-    CLEARED_S,
-    MOST_PLACES,
-    REMEMBERED_S,
-    THINNING,
-    LeftPlaces,
-)
+from decomr_core.geometry import left_places
+from decomr_core.geometry.left_places import CLEARED_S, REMEMBERED_S, LeftPlaces
 from decomr_core.geometry.obstacles import BodyRegion, Padding, body_region, obstacle_points
 from decomr_core.geometry.seen_rays import SeenRays, cell_shape, cell_side
 
@@ -124,11 +119,11 @@ def test_a_person_who_walks_away_from_the_camera_leaves_no_trail(scene: _Scene) 
     assert _share_cleared(ends, before) > 0.95
 
 
-@pytest.mark.parametrize('step_m', [0.01, 0.05, 0.3])
+@pytest.mark.parametrize(('seed', 'step_m'), [(0, 0.3), (1, 0.03), (6, 0.01)])
 def test_a_map_that_clears_and_marks_is_empty_when_everybody_has_left(
-    scene: _Scene, step_m: float
+    scene: _Scene, seed: int, step_m: float
 ) -> None:
-    rng, marked = np.random.default_rng(0), np.zeros(0, np.int64)
+    rng, marked = np.random.default_rng(seed), np.zeros(0, np.int64)
     place = np.array([0, 0, 3.0])
     for step in range(40):
         people = [tuple(place)] if step < 28 else []
@@ -198,12 +193,28 @@ def test_a_ray_ends_before_the_surface_that_the_depth_camera_measures(scene: _Sc
     assert scene.see(measured_m=wall(np.nan))[:, 2].max() > 3.3, 'seen by the colour camera'
 
 
-def test_the_number_of_places_and_rays_is_limited(scene: _Scene) -> None:
-    for x in np.linspace(-30, 30, 50):
-        ends = scene.see((float(x), 0, 3), (float(x), 0, 5))
+def test_the_number_of_places_and_rays_is_limited(
+    scene: _Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(left_places, 'MOST_PLACES', 3000)
+    for x in np.linspace(-3, 3, 30):
+        ends = scene.see((float(x), 0, 5), (0.0, 0.0, 1.5))
         assert len(ends) <= NO_MASK.size
-    assert len(scene.left) <= MOST_PLACES
-    assert THINNING * MOST_PLACES > 50_000
+        assert len(scene.left) <= 3000
+
+
+def test_many_hidden_places_are_thinned_before_the_oldest_are_forgotten(
+    scene: _Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(left_places, 'MOST_PLACES', 3500)
+    rng = np.random.default_rng(0)
+    scene.see((-0.35, 0, 5), (0, 0, 1.5))
+    oldest = scene.points[0]
+    for _ in range(40):  # somebody sways behind the person in front
+        sway = rng.normal(0, 0.05, 2)
+        scene.see((0.5 + sway[0], 0, 5 + sway[1]), (0, 0, 1.5))
+    assert 1500 < len(scene.left) <= 3500
+    assert _share_cleared(scene.see(), oldest) == 1
 
 
 def test_a_person_at_the_camera_hides_everything(scene: _Scene) -> None:
