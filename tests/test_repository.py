@@ -36,6 +36,7 @@ ROSDEP_KEYS = {
 }
 WITHOUT_ROSDEP_KEY = {
     'cuda',
+    'moveit_configs_utils',  # of a robot that has MoveIt; decomr does not install it
     'openvino',
     'safetensors',
     'smplx',

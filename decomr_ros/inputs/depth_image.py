@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from std_msgs.msg import Header
 
 from decomr_core.geometry.camera import project_weak_perspective
 from decomr_core.geometry.depth import MOST_PAIRS, translation_from_depth
@@ -35,16 +36,31 @@ class DepthImage:
         unit_m: unit of the numbers, metres.
         scale: (2,) width and height divided by those of the image.
         calibration: calibration of the image, with its lens distortion.
+        header: stamp and frame of the message.
+        encoding: of the message.
     """
 
     numbers: np.ndarray
     unit_m: float
     scale: np.ndarray
     calibration: Calibration
+    header: Header = dataclasses.field(default_factory=Header)
+    encoding: str = ''
 
     def depth_xy(self, image_xy: np.ndarray) -> np.ndarray:
         """Maps points (N, 2) of the image to the depth image, px."""
         return (self.calibration.distort_points(image_xy) + 0.5) * self.scale - 0.5
+
+    def depths_at(self, image_xy: np.ndarray) -> np.ndarray:
+        """The measured depths (N,) at points (N, 2) of the image, metres; NaN where unknown."""
+        height, width = self.numbers.shape
+        column, row = np.round(np.nan_to_num(self.depth_xy(image_xy), nan=-1.0)).T
+        is_inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
+        depths = np.full(len(image_xy), np.nan)
+        pixels = row[is_inside].astype(np.intp), column[is_inside].astype(np.intp)
+        depths[is_inside] = self.numbers[pixels] * self.unit_m
+        depths[~(depths > 0)] = np.nan
+        return depths
 
 
 def depth_from_message(message: Image, calibration: Calibration) -> DepthImage:
@@ -73,7 +89,9 @@ def depth_from_message(message: Image, calibration: Calibration) -> DepthImage:
             'aligned; use the depth that is registered to the colour camera',
         )
     unit_m = 1.0 if numbers.dtype == np.float32 else MILLIMETRE_M
-    return DepthImage(numbers, unit_m, size / image_size, calibration)
+    return DepthImage(
+        numbers, unit_m, size / image_size, calibration, message.header, message.encoding
+    )
 
 
 def place_by_depth(meshes: Sequence[HumanMesh], depth: DepthImage) -> tuple[list[HumanMesh], int]:

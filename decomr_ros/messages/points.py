@@ -1,4 +1,4 @@
-"""The vertices of all people as one sensor_msgs/PointCloud2, for obstacle layers and viewers."""
+"""Points as sensor_msgs/PointCloud2: the vertices of all people, and points of other types."""
 
 from __future__ import annotations
 
@@ -14,28 +14,31 @@ if TYPE_CHECKING:
 
     from decomr_core.base.structures import HumanMesh
 
-__all__ = ['POINT', 'point_cloud_message', 'points_of_meshes']
+__all__ = ['POINT', 'POINT_XYZ', 'POINT_XYZ_ID', 'point_cloud_message', 'points_of_meshes']
 
-# Name, NumPy type, type of PointField and offset (bytes) of each field.
-_FIELDS = (
-    ('x', '<f4', PointField.FLOAT32, 0),
-    ('y', '<f4', PointField.FLOAT32, 4),
-    ('z', '<f4', PointField.FLOAT32, 8),
-    ('id', '<i4', PointField.INT32, 12),
-    ('visible', 'u1', PointField.UINT8, 16),
-    ('part', 'u1', PointField.UINT8, 17),
-)
+# Types of PointField by NumPy type.
+_DATATYPES = {
+    np.dtype('<f4'): PointField.FLOAT32,
+    np.dtype('<i4'): PointField.INT32,
+    np.dtype('u1'): PointField.UINT8,
+}
 
 POINT = np.dtype(
     {
-        'names': [name for name, _, _, _ in _FIELDS],
-        'formats': [format_ for _, format_, _, _ in _FIELDS],
-        'offsets': [offset for _, _, _, offset in _FIELDS],
+        'names': ['x', 'y', 'z', 'id', 'visible', 'part'],
+        'formats': ['<f4', '<f4', '<f4', '<i4', 'u1', 'u1'],
+        'offsets': [0, 4, 8, 12, 16, 17],
         'itemsize': 20,
     }
 )
 """One point: metres in the camera optical frame (REP-103), the person's id, whether the camera
 sees the vertex, and its part of the body (index into MeshTopology.part_names)."""
+
+POINT_XYZ = np.dtype([(name, '<f4') for name in 'xyz'])
+"""One point: metres."""
+
+POINT_XYZ_ID = np.dtype([*((name, '<f4') for name in 'xyz'), ('id', '<i4')])
+"""One point: metres, and the person's id."""
 
 
 def points_of_meshes(meshes: Mapping[int, HumanMesh], parts: np.ndarray) -> np.ndarray:
@@ -62,11 +65,11 @@ def point_cloud_message(header: Header, points: np.ndarray) -> PointCloud2:
 
     Args:
         header: stamp and frame of the image.
-        points: (N,) of the type `POINT`, finite.
+        points: (N,) of the type `POINT`, `POINT_XYZ` or `POINT_XYZ_ID`, finite.
     """
     fields = [
-        PointField(name=name, offset=offset, count=1, datatype=datatype)
-        for name, _, datatype, offset in _FIELDS
+        PointField(name=name, offset=offset, count=1, datatype=_DATATYPES[type_])
+        for name, (type_, offset, *_) in (points.dtype.fields or {}).items()
     ]
     # rclpy checks the elements of any other type one by one.
     data = array.array('B')
@@ -77,7 +80,7 @@ def point_cloud_message(header: Header, points: np.ndarray) -> PointCloud2:
         width=len(points),
         fields=fields,
         is_bigendian=False,
-        point_step=POINT.itemsize,
+        point_step=points.itemsize,
         row_step=points.nbytes,
         data=data,
         is_dense=True,

@@ -86,3 +86,15 @@ def test_a_depth_image_that_is_not_aligned_or_no_depth_is_rejected() -> None:
     with pytest.raises(BadInput, match="depth: image encoding 'rgb8'") as caught:
         depth_from_message(colour, CALIBRATION)
     assert caught.value.cause == 'depth'
+
+
+def test_depths_at_places_in_the_image_are_those_of_the_nearest_pixels() -> None:
+    numbers = np.arange(32 * 32, dtype=np.uint16).reshape(32, 32)
+    depth = depth_from_message(image_message(Header(), numbers[..., None], '16UC1'), CALIBRATION)
+    places = np.array([(0, 0), (2.4, 0), (0, 3.1), (63.4, 63.4), (-9, 5), (5, 80), (np.nan, 1)])
+    expected = [np.nan, 0.001, 0.032, 1.023, np.nan, np.nan, np.nan]  # 0 is not measured
+    np.testing.assert_allclose(depth.depths_at(places), expected)
+    metres = np.full((64, 64), np.inf, np.float32)
+    far = depth_from_message(image_message(Header(), metres[..., None], '32FC1'), CALIBRATION)
+    assert (depth.encoding, far.encoding) == ('16UC1', '32FC1')
+    assert np.isposinf(far.depths_at(places[:1])).all()
