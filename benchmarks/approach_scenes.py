@@ -15,14 +15,7 @@ import numpy as np
 import torch
 
 from benchmarks.proximity_estimates import depth_image
-from benchmarks.proximity_scenes import (
-    HEIGHT,
-    WIDTH,
-    Camera,
-    Scene,
-    SceneRenderer,
-    detected_boxes,
-)
+from benchmarks.proximity_scenes import HEIGHT, WIDTH, Camera, Scene, SceneRenderer, detected_boxes
 from decomr_core.base.structures import HumanMesh
 from decomr_core.body_models import load_body
 from decomr_core.body_models.frames import ROOT_FROM_BODY
@@ -99,9 +92,7 @@ def render_walk(renderer: SceneRenderer, runtime: Runtime, way: str, seed: int) 
     for index, place in enumerate(places):
         one = slice(index, index + 1)
         body = Bodies(*(values[one] for values in vars(bodies).values()))
-        image, depth, people = renderer.compose(
-            rng, camera, room, body, place[None], appearances
-        )
+        image, depth, people = renderer.compose(rng, camera, room, body, place[None], appearances)
         image = cv2.GaussianBlur(image, (0, 0), 0.6) + rng.normal(0, NOISE_LEVEL, image.shape)
         scenes.append(Scene(np.clip(image, 0, 255).astype(np.uint8), depth, camera, people))
     truth = np.stack([scene.people[0].vertices for scene in scenes])
@@ -113,18 +104,14 @@ def render_walk(renderer: SceneRenderer, runtime: Runtime, way: str, seed: int) 
 
 
 def _walking(
-    rng: np.random.Generator,
-    renderer: SceneRenderer,
-    camera: Camera,
-    way: str,
-    times: np.ndarray,
+    rng: np.random.Generator, renderer: SceneRenderer, camera: Camera, way: str, times: np.ndarray
 ) -> tuple[Bodies, np.ndarray]:
     """A person at T times: bodies in the axes of the camera, and positions (T, 3) of the root."""
     numbers = [rng.uniform(*limits) for limits in WAYS[way]]
     points = [(numbers[0], -numbers[1]), (numbers[2], -numbers[3])]
     shape = torch.from_numpy(sample_shapes(rng, 1))
     rest, joints = renderer.body(torch.zeros(1, 24, 3), shape)
-    pelvis = joints[0].double().numpy()
+    pelvis = joints[0].double().numpy()  # and the other joints
     course = passing_by(points, SPEED_M_S, float(rng.uniform(-0.3, 0.1)))
     motion = walk(course, pelvis, float(rest[0, :, 1].min()), times)
     pose = torch.from_numpy(motion.pose).float()

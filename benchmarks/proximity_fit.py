@@ -53,21 +53,24 @@ def root_errors(person: Estimate, mesh: HumanMesh) -> tuple[float, np.ndarray]:
     return along, error - along * ray
 
 
-def fit_deviations(
-    people: Sequence[Estimate], image_size: tuple[int, int]
-) -> dict[str, float]:
+def fit_deviations(people: Sequence[Estimate], image_size: tuple[int, int]) -> dict[str, float]:
     """The constants of the standard deviations, by name."""
     errors, features = _samples(people, image_size)
 
     def loss(numbers: np.ndarray) -> float:
         values = np.concatenate([np.exp(numbers[:NUM_DEVIATIONS]), numbers[NUM_DEVIATIONS:]])
         deviations = _deviations(dict(zip(NAMES, values, strict=True)), features)
-        return sum(_unlikelihood(errors[kind] / deviations[kind], deviations[kind])
-                   for kind in KINDS)
+        return sum(
+            _unlikelihood(errors[kind] / deviations[kind], deviations[kind]) for kind in KINDS
+        )
 
     start = np.concatenate([np.log(START[:NUM_DEVIATIONS]), START[NUM_DEVIATIONS:]])
-    found = minimize(loss, start, method='Nelder-Mead', options={'maxiter': 20000, 'fatol': 1e-7,
-                                                                 'adaptive': True}).x
+    found = minimize(
+        loss,
+        start,
+        method='Nelder-Mead',
+        options={'maxiter': 20000, 'fatol': 1e-7, 'adaptive': True},
+    ).x
     values = np.concatenate([np.exp(found[:NUM_DEVIATIONS]), found[NUM_DEVIATIONS:]])
     constants = dict(zip(NAMES, values.tolist(), strict=True))
     deviations = _deviations(constants, features)
@@ -157,6 +160,6 @@ def _deviations(
 
 
 def _unlikelihood(errors: np.ndarray, deviations: np.ndarray) -> float:
-    """Mean negative logarithm of the likelihood of errors, in deviations (N,), up to a constant."""
+    """Mean negative log-likelihood of errors (N,) in units of deviations (N,) m, plus a constant."""
     tails = (FREEDOM + 1) / 2 * np.log1p(errors**2 / FREEDOM)
     return float(np.mean(tails + np.log(deviations)))

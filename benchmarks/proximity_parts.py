@@ -9,13 +9,18 @@ import numpy as np
 
 from benchmarks.proximity_estimates import Estimate
 from decomr_core.base.structures import HumanMesh
-from decomr_core.estimation.uncertainty import doubt_and_cut, position_uncertainty
+from decomr_core.estimation.uncertainty import (
+    PositionUncertainty,
+    doubt_and_cut,
+    position_uncertainty,
+)
 
 __all__ = ['Capsule', 'Cases', 'collect_cases', 'nearest', 'sample_parts']
 
 PARTS = 12
 AT_CAMERA_SHARE = 1 / 3
 AT_CAMERA_M, AROUND_M, UP_TO_M = 0.5, (0.3, 2.5), 2.0
+UPRIGHT_M = 1.4
 SPHERE_SHARE, LENGTH_M, RADIUS_M = 0.5, (0.2, 0.8), (0.05, 0.2)
 
 
@@ -84,9 +89,6 @@ class Cases:
         return (self.truth >= self.low) & (self.truth <= self.high)
 
 
-UPRIGHT_M = 1.4
-
-
 def sample_parts(rng: np.random.Generator, person: Estimate, count: int = PARTS) -> list[Capsule]:
     """Robot parts near the camera and around a person, at any height up to 2 m.
 
@@ -139,29 +141,38 @@ def collect_cases(
     """All pairs of people and robot parts, without depth and, where it was measured, with it."""
     rows = []
     for number, person in enumerate(people):
-        rng = np.random.default_rng([*person.scene, number, 2])
+        capsules = sample_parts(np.random.default_rng([*person.scene, number, 2]), person, parts)
+        truths = [nearest(person.true_vertices, capsule)[0] for capsule in capsules]
         meshes = [person.without_depth]
         if person.with_depth.has_measured_depth:
             meshes.append(person.with_depth)
-        for part in sample_parts(rng, person, parts):
-            truth = nearest(person.true_vertices, part)[0]
-            rows += [(number, *_case(person, mesh, part, truth, image_size)) for mesh in meshes]
+        for mesh in meshes:
+            of_mesh = doubt_and_cut(mesh, image_size)
+            uncertainty = position_uncertainty(mesh, image_size)
+            rows += [
+                (
+                    number,
+                    mesh.has_measured_depth,
+                    *_case(mesh, uncertainty, capsule, truth),
+                    float(np.linalg.norm(person.true_translation)),
+                    *of_mesh,
+                    person.visible_share,
+                    float(np.ptp(person.true_vertices @ person.up)) >= UPRIGHT_M,
+                )
+                for capsule, truth in zip(capsules, truths, strict=True)
+            ]
     return Cases(*(np.array(column) for column in zip(*rows, strict=True)))
 
 
 def _case(
-    person: Estimate, mesh: HumanMesh, part: Capsule, truth: float, image_size: tuple[int, int]
-) -> tuple:
-    """A row of `Cases` without the index of the person."""
+    mesh: HumanMesh, uncertainty: PositionUncertainty, part: Capsule, truth: float
+) -> tuple[bool, float, float, float, float, float, float, float, float]:
+    """Of a row of `Cases`: from `is_visible` to `vertex_std`."""
     distance, index, direction = nearest(mesh.vertices, part)
     is_visible = bool(mesh.visibility[index])
-    uncertainty = position_uncertainty(mesh, image_size)
-    along = uncertainty.covariance @ direction @ direction
     total = float(np.trace(uncertainty.covariance))
-    if not direction.any():
-        along = total
+    along = float(direction @ uncertainty.covariance @ direction) if direction.any() else total
     return (
-        mesh.has_measured_depth,
         is_visible,
         truth,
         distance,
@@ -169,8 +180,4 @@ def _case(
         along,
         max(total - along, 0.0) ** 0.5,
         uncertainty.visible_std if is_visible else uncertainty.hidden_std,
-        float(np.linalg.norm(person.true_translation)),
-        *doubt_and_cut(mesh, image_size),
-        person.visible_share,
-        float(np.ptp(person.true_vertices @ person.up)) >= UPRIGHT_M,
     )

@@ -26,29 +26,29 @@ from decomr_core.geometry.camera import weak_perspective_box
 
 __all__ = ['PositionUncertainty', 'doubt_and_cut', 'position_uncertainty']
 
-RAY_SHARE = 0.065
+RAY_SHARE = 0.068
 """Standard deviation of the distance along the ray, as a share of it, without depth."""
-DEPTH_STD_M, DEPTH_SHARE = 0.045, 0.01
+DEPTH_STD_M, DEPTH_SHARE = 0.046, 0.004
 """The same with measured depth: a constant, metres, and a share of the distance."""
-ACROSS_STD_M = 0.035
+ACROSS_STD_M = 0.034
 """Standard deviation across the ray, metres. It hardly depends on the distance: it comes from
 the position of the root within the body."""
-VISIBLE_STD_M, HIDDEN_STD_M = 0.065, 0.075
+VISIBLE_STD_M, HIDDEN_STD_M = 0.076, 0.084
 """Standard deviation of a vertex relative to the root along each axis, metres."""
-ROOT_GROWTH, VERTEX_GROWTH = 2.8, 1.9
+ROOT_GROWTH, VERTEX_GROWTH = 2.9, 2.1
 """Growth of the logarithm of these deviations with doubt, which is 0 to 1."""
 CUT_GROWTH = 1.3
 """Growth of the logarithm of `RAY_SHARE` with the share of the mesh outside the image."""
-CHANGE_GROWTH = 2.2
+CHANGE_GROWTH = 2.3
 """Growth of the logarithm of the deviation with depth with the absolute value of
 `HumanMesh.depth_change`: after a large change the depth is often that of another surface."""
-NEAREST_SHARE = 0.6
+NEAREST_SHARE = 0.55
 """Error of the nearest distance over that of one vertex: the error of a vertex along the surface
 does not change the distance of the surface."""
-RAY_INTERVAL, DEPTH_INTERVAL = 2.4, 3.0
-"""Half width of a 95 % interval over the standard deviation, without and with measured depth; 1.96
-for a normal distribution."""
-
+RAY_INTERVAL, DEPTH_INTERVAL = (2.45, 2.0), (4.1, 2.65)
+"""Distance of the lower and of the upper bound of a 95 % interval from the estimate, in standard
+deviations, without and with measured depth; 1.96 for a normal distribution. Limbs that the network
+does not see are nearer than the mesh, so the lower one is larger."""
 EVERY_VERTEX = 4
 """The box of a mesh is that of every fourth vertex; neighbours are about a centimetre apart."""
 
@@ -62,13 +62,14 @@ class PositionUncertainty:
         visible_std: standard deviation of a visible vertex relative to the root, metres, along
             each axis.
         hidden_std: the same of a vertex that the camera does not see.
-        deviations: half width of a 95 % interval over the standard deviation.
+        bounds: distance of the lower and of the upper bound of a 95 % interval from the estimate,
+            in standard deviations.
     """
 
     covariance: np.ndarray
     visible_std: float
     hidden_std: float
-    deviations: float = RAY_INTERVAL
+    bounds: tuple[float, float] = RAY_INTERVAL
 
     def deviation(self, direction: np.ndarray, is_visible: bool) -> float:
         """Standard deviation of the position of a vertex along a direction, metres.
@@ -103,11 +104,11 @@ class PositionUncertainty:
         along = self._root_variance(direction)
         std = math.sqrt(along + own_std**2)
         across = math.sqrt(max(float(np.trace(self.covariance)) - along, 0.0))
-        half = self.deviations * std
-        high = math.hypot(distance_m + half, self.deviations * across)
+        down, up = self.bounds
+        high = math.hypot(distance_m + up * std, up * across)
         if not math.isfinite(high):
             return math.inf, 0.0, math.inf
-        return std, max(distance_m - half, 0.0), high
+        return std, max(distance_m - down * std, 0.0), high
 
     def _root_variance(self, direction: np.ndarray) -> float:
         """Variance of the root along a direction (3,); the largest one for zeros."""
@@ -132,10 +133,10 @@ def position_uncertainty(mesh: HumanMesh, image_size: tuple[int, int]) -> Positi
         raise ValueError('a mesh without a position has no uncertainty of it')
     position = np.asarray(mesh.translation, np.float64)
     distance = float(np.linalg.norm(position))
-    deviations = DEPTH_INTERVAL if mesh.has_measured_depth else RAY_INTERVAL
+    bounds = DEPTH_INTERVAL if mesh.has_measured_depth else RAY_INTERVAL
     doubt, cut = doubt_and_cut(mesh, image_size)
     if not math.isfinite(distance + doubt + cut + mesh.depth_change):
-        return PositionUncertainty(np.diag([math.inf] * 3), math.inf, math.inf, deviations)
+        return PositionUncertainty(np.diag([math.inf] * 3), math.inf, math.inf, bounds)
     root, vertex = math.exp(ROOT_GROWTH * doubt), math.exp(VERTEX_GROWTH * doubt)
     if mesh.has_measured_depth:
         along_std = math.hypot(DEPTH_STD_M, DEPTH_SHARE * distance)
@@ -145,9 +146,7 @@ def position_uncertainty(mesh: HumanMesh, image_size: tuple[int, int]) -> Positi
     ray = position / max(distance, 1e-6)
     along = np.outer(ray, ray)
     covariance = root**2 * (along_std**2 * along + ACROSS_STD_M**2 * (np.eye(3) - along))
-    return PositionUncertainty(
-        covariance, VISIBLE_STD_M * vertex, HIDDEN_STD_M * vertex, deviations
-    )
+    return PositionUncertainty(covariance, VISIBLE_STD_M * vertex, HIDDEN_STD_M * vertex, bounds)
 
 
 def doubt_and_cut(mesh: HumanMesh, image_size: tuple[int, int]) -> tuple[float, float]:
