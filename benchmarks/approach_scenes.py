@@ -15,7 +15,8 @@ import numpy as np
 import torch
 
 from benchmarks.proximity_estimates import depth_image
-from benchmarks.proximity_scenes import HEIGHT, WIDTH, Camera, Scene, SceneRenderer, detected_boxes
+from benchmarks.proximity_scenes import Scene, SceneRenderer
+from benchmarks.proximity_sensors import HEIGHT, WIDTH, Camera, detected_boxes
 from decomr_core.base.structures import HumanMesh
 from decomr_core.body_models import load_body
 from decomr_core.body_models.frames import ROOT_FROM_BODY
@@ -111,14 +112,14 @@ def _walking(
     points = [(numbers[0], -numbers[1]), (numbers[2], -numbers[3])]
     shape = torch.from_numpy(sample_shapes(rng, 1))
     rest, joints = renderer.body(torch.zeros(1, 24, 3), shape)
-    pelvis = joints[0].double().numpy()  # and the other joints
+    rest_joints = joints[0].double().numpy()
     course = passing_by(points, SPEED_M_S, float(rng.uniform(-0.3, 0.1)))
-    motion = walk(course, pelvis, float(rest[0, :, 1].min()), times)
+    motion = walk(course, rest_joints, float(rest[0, :, 1].min()), times)
     pose = torch.from_numpy(motion.pose).float()
     shapes = shape.expand(len(times), -1)
     vertices, posed = renderer.body(pose, shapes)
     turn = torch.from_numpy(camera.camera_from_world).float()
-    origin = motion.root - pelvis[0] - [0, camera.height_m, 0]
+    origin = motion.root - rest_joints[0] - [0, camera.height_m, 0]
     places = origin @ camera.camera_from_world.T
     return Bodies(vertices @ turn.T, posed @ turn.T, pose, shapes), places
 
@@ -131,7 +132,7 @@ def _estimates(
     shown: list[Scene] = []
 
     def detect(_: np.ndarray) -> Detections:
-        boxes, _ = detected_boxes(rng, shown[-1].people)
+        boxes = detected_boxes(rng, shown[-1].people)[0]
         return Detections(boxes, np.full(len(boxes), 0.9, np.float32))
 
     estimator = HumanMeshEstimator(runtime, detect, Tracker())

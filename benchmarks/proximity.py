@@ -30,14 +30,8 @@ from benchmarks.approach_scenes import cached_walks
 from benchmarks.proximity_estimates import SCENES_PER_SEED, Estimate, cached_estimates
 from benchmarks.proximity_fit import fit_deviations, fit_intervals, root_errors
 from benchmarks.proximity_parts import UPRIGHT_M, Cases, collect_cases
-from benchmarks.proximity_scenes import (
-    HEIGHT,
-    WIDTH,
-    Scene,
-    SceneRenderer,
-    detected_boxes,
-    measured_depth,
-)
+from benchmarks.proximity_scenes import Scene, SceneRenderer
+from benchmarks.proximity_sensors import HEIGHT, WIDTH, detected_boxes, measured_depth
 from decomr_core.base.assets import file_hash, find_weights
 from decomr_core.base.hardware import cpu_name
 from decomr_core.body_models import load_body
@@ -134,7 +128,8 @@ def root_report(people: Sequence[Estimate]) -> dict[str, Any]:
     """Percentiles of the errors of roots, and of vertices relative to them."""
     rows = [(person, *root_errors(person, person.without_depth)) for person in people]
     shares = [
-        along / np.linalg.norm(person.without_depth.translation) for person, along, _ in rows
+        along / float(np.linalg.norm(person.without_depth.translation))
+        for person, along, _ in rows
     ]
     with_depth = [
         root_errors(person, person.with_depth)[0]

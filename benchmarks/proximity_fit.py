@@ -160,6 +160,6 @@ def _deviations(
 
 
 def _unlikelihood(errors: np.ndarray, deviations: np.ndarray) -> float:
-    """Mean negative log-likelihood of errors (N,) in units of deviations (N,) m, plus a constant."""
+    """Mean negative log-likelihood of errors in deviations (N,), m, plus a constant."""
     tails = (FREEDOM + 1) / 2 * np.log1p(errors**2 / FREEDOM)
     return float(np.mean(tails + np.log(deviations)))
