@@ -1,147 +1,183 @@
-"""The rate at which walking people and moving robot parts approach each other, and the truth."""
+"""The rate at which walking people and moving robot parts approach each other, and the truth.
+
+There are three ways to measure it:
+
+* `vertex`: the velocity of the nearest vertex relative to the part, along the line between them.
+* `root`: the same with the velocity of the person's root.
+* `distance`: the change of the nearest distance, through the filter of the velocities.
+
+The truth is the change of the true nearest distance, which swings with the legs and the arms of a
+walker. The measured rates are late and swing less, so they are compared with its mean over a step,
+centred on the time that they belong to, and with its value at that time. `exact` measures the
+rates of the true meshes: their errors are those of the way of measuring.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from benchmarks.approach_scenes import RATES_HZ, Walk
 from benchmarks.proximity_parts import Capsule, nearest
+from decomr_core.base.structures import HumanMesh
 from decomr_core.people.smoothing import MeshSmoother, SmoothingConfig
-from decomr_core.people.velocity import velocity_delay_s
+from decomr_core.people.velocity import VelocityState, velocity_delay_s
 
-__all__ = ['approach_report', 'approaches']
+__all__ = ['METHODS', 'SOURCES', 'Approaches', 'approach_report', 'measure_approaches']
 
+SOURCES = ('exact', 'with_depth', 'without_depth')
+METHODS = ('vertex', 'root', 'distance')
 PARTS = 4
 SETTLED_S = 1.0
 """Time after the first image from which on rates are evaluated."""
-STRIDE_S = 0.5
+STEP_S = 0.5
 """Time of a step: over it the mean rate does not depend on the swing of legs and arms."""
 RADIUS_M, ROBOT_SPEED_M_S, START_M = 0.1, 0.6, 0.6
+"""The parts are spheres that start within `START_M` of the camera along each axis and move evenly
+at up to `ROBOT_SPEED_M_S`."""
 
 
 @dataclass(frozen=True)
 class Approaches:
-    """N measured rates of approach.
+    """N measured rates of approach, m/s, positive if the two come nearer.
 
     Attributes:
-        measured: m/s, positive if the two come nearer.
-        truth: the rate of the true nearest distance `delay_s` earlier, m/s.
-        mean_truth: the same, averaged over a step.
-        distance: estimated nearest distance, m.
+        measured: (len(METHODS), N).
+        mean: (N,) the truth, averaged over a step.
+        instant: (N,) the truth.
+        way: (N,) way of the walk.
     """
 
     measured: np.ndarray
-    truth: np.ndarray
-    mean_truth: np.ndarray
-    distance: np.ndarray
+    mean: np.ndarray
+    instant: np.ndarray
+    way: np.ndarray
 
 
 def approach_report(walks: Sequence[Walk]) -> list[dict[str, Any]]:
-    """Errors by way, rate of images and depth."""
+    """Percentiles of the absolute errors, m/s, by images per second, source, way and method."""
     rows = []
     for rate in RATES_HZ:
-        for has_depth in (False, True):
+        for source in SOURCES:
+            made = measure_approaches(walks, rate, source)
             for way in ('all', *dict.fromkeys(walk.way for walk in walks)):
-                chosen = [walk for walk in walks if way in ('all', walk.way)]
-                made = approaches(chosen, rate, has_depth)
+                chosen = np.ones(len(made.way), bool) if way == 'all' else made.way == way
                 rows.append(
                     {
                         'images_per_s': rate,
-                        'has_depth': has_depth,
+                        'source': source,
                         'way': way,
-                        'cases': len(made.measured),
-                        **_percentiles('error', made.measured - made.mean_truth),
-                        **_percentiles('error_of_instant', made.measured - made.truth),
+                        'cases': int(chosen.sum()),
+                        **{
+                            method: _errors(made, number, chosen)
+                            for number, method in enumerate(METHODS)
+                        },
                     }
                 )
     return rows
 
 
-def approaches(
-    walks: Sequence[Walk],
-    rate: int,
-    has_depth: bool,
-    config: SmoothingConfig | None = None,
-    smoother_of: Callable[[SmoothingConfig], MeshSmoother] | None = None,
-    delay_s: float | None = None,
-) -> Approaches:
+def measure_approaches(walks: Sequence[Walk], rate: int, source: str) -> Approaches:
     """Measures the rates of all walks, for `PARTS` robot parts each.
 
     Args:
         walks: the walks.
         rate: images per second.
-        has_depth: whether there is a depth image.
-        config: of the smoother.
-        smoother_of: makes a smoother.
-        delay_s: delay of the rates.
+        source: of `SOURCES`.
     """
-    config = config or SmoothingConfig()
-    if delay_s is None:
-        delay_s = velocity_delay_s(config.speed_cutoff_hz, 1 / rate)
     rows: list[tuple[float, ...]] = []
+    ways: list[str] = []
     for walk in walks:
-        smoother = (
-            MeshSmoother(config, measures_motion=True)
-            if smoother_of is None
-            else smoother_of(config)
-        )
-        states = []
-        for time_s, mesh in zip(walk.times_s, walk.meshes[rate, has_depth], strict=True):
-            if mesh is None:
-                continue
-            (smooth,) = smoother.smooth([mesh], float(time_s))
-            motion = smoother.motion(mesh.track_id)
-            if motion is not None and motion.observed_s >= SETTLED_S:
-                states.append((float(time_s), smooth.vertices, motion.vertex_velocities))
+        meshes = _meshes(walk, rate, source)
         for number in range(PARTS):
-            rows += _rows(walk, states, np.random.default_rng([walk.seed, number, 5]), delay_s)
-    return Approaches(*np.array(rows).T)
+            part = _Part.draw(np.random.default_rng([walk.seed, number, 5]))
+            made = list(_rates(walk, meshes, part, rate))
+            rows += made
+            ways += [walk.way] * len(made)
+    values = np.array(rows).T
+    return Approaches(values[:-2], values[-2], values[-1], np.array(ways))
 
 
-def _rows(
-    walk: Walk,
-    states: Sequence[tuple[float, np.ndarray, np.ndarray]],
-    rng: np.random.Generator,
-    delay_s: float,
-) -> list[tuple[float, ...]]:
-    """The rows of `Approaches` for one part, a sphere that starts near the camera and moves."""
-    start = rng.uniform(-START_M, START_M, 3)
-    velocity = rng.normal(size=3)
-    velocity *= rng.uniform(0, ROBOT_SPEED_M_S) / np.linalg.norm(velocity)
+@dataclass(frozen=True)
+class _Part:
+    """A sphere that moves evenly; position at time 0, m, and velocity, m/s."""
 
-    def part(time_s: float) -> Capsule:
-        middle = start + velocity * time_s
+    start: np.ndarray
+    velocity: np.ndarray
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator) -> _Part:
+        start = rng.uniform(-START_M, START_M, 3)
+        velocity = rng.normal(size=3)
+        speed = rng.uniform(0, ROBOT_SPEED_M_S)
+        return cls(start, velocity * (speed / np.linalg.norm(velocity)))
+
+    def at(self, time_s: float) -> Capsule:
+        middle = self.start + self.velocity * time_s
         return Capsule(middle, middle, RADIUS_M)
 
-    true = [nearest(v, part(t))[0] for t, v in zip(walk.times_s, walk.truth, strict=True)]
-    true_rate = -np.gradient(np.array(true), walk.times_s)
-    rows: list[tuple[float, ...]] = []
-    for time_s, vertices, velocities in states:
-        distance, index, direction = nearest(vertices, part(time_s))
-        late = time_s - delay_s
-        window = np.linspace(late - STRIDE_S / 2, late + STRIDE_S / 2, 16)
-        if distance <= 0 or window[0] < walk.times_s[0] or window[-1] > walk.times_s[-1]:
-            continue
-        rows.append(
-            (
-                float(direction @ (velocity - velocities[index])),
-                float(np.interp(late, walk.times_s, true_rate)),
-                float(np.interp(window, walk.times_s, true_rate).mean()),
-                distance,
+
+def _meshes(walk: Walk, rate: int, source: str) -> list[tuple[float, HumanMesh]]:
+    """Times, s, and meshes of the images at a rate that show the person."""
+    found = zip(walk.times_s.tolist(), walk.meshes[rate, source != 'without_depth'], strict=True)
+    if source != 'exact':
+        return [(time_s, mesh) for time_s, mesh in found if mesh is not None]
+    return [
+        (
+            time_s,
+            replace(
+                mesh, vertices=true, joints=true[: len(mesh.joints)], translation=true.mean(0)
+            ),
+        )
+        for (time_s, mesh), true in zip(found, walk.truth, strict=True)
+        if mesh is not None
+    ]
+
+
+def _rates(
+    walk: Walk, meshes: Sequence[tuple[float, HumanMesh]], part: _Part, rate: int
+) -> Iterator[tuple[float, ...]]:
+    """For each image: the measured rate by each method, then the mean and the instant truth."""
+    config = SmoothingConfig()
+    smoother = MeshSmoother(config, measures_motion=True)
+    delay_s = velocity_delay_s(config.speed_cutoff_hz, 1 / rate)
+    true = [nearest(v, part.at(t))[0] for t, v in zip(walk.times_s, walk.truth, strict=True)]
+    truth = -np.gradient(np.array(true), walk.times_s)
+    filtered: VelocityState | None = None
+    for time_s, mesh in meshes:
+        (smooth,) = smoother.smooth([mesh], time_s)
+        motion = smoother.motion(mesh.track_id)
+        raw = np.array([nearest(mesh.vertices, part.at(time_s))[0], 0, 0])
+        filtered = (
+            VelocityState(time_s, time_s, raw, np.zeros((3, 1), np.float32), 1)
+            if filtered is None
+            else filtered.updated(
+                raw, np.zeros((3, 1), np.float32), time_s, config.speed_cutoff_hz
             )
         )
-    return rows
+        distance, index, direction = nearest(smooth.vertices, part.at(time_s))
+        window = time_s - delay_s + np.linspace(-STEP_S / 2, STEP_S / 2, 16)
+        is_known = walk.times_s[0] <= window[0] and window[-1] <= walk.times_s[-1]
+        if motion is None or motion.observed_s < SETTLED_S or distance <= 0 or not is_known:
+            continue
+        assert motion.root_velocity is not None and filtered.root_velocity is not None
+        yield (
+            float(direction @ (part.velocity - motion.vertex_velocities[index])),
+            float(direction @ (part.velocity - motion.root_velocity)),
+            -float(filtered.root_velocity[0]),
+            float(np.interp(window, walk.times_s, truth).mean()),
+            float(np.interp(time_s - delay_s, walk.times_s, truth)),
+        )
 
 
-def _percentiles(name: str, errors: np.ndarray) -> dict[str, float]:
-    """Median and 95th percentile of absolute errors, m/s."""
-    half, most = np.percentile(np.abs(errors), (50, 95))
-    return {
-        f'{name}_median_m_s': round(float(half), 3),
-        f'{name}_95_m_s': round(float(most), 3),
-        f'{name}_mean_m_s': round(float(errors.mean()), 3),
-    }
+def _errors(made: Approaches, method: int, chosen: np.ndarray) -> dict[str, float]:
+    """Median and 95th percentile of the absolute errors of one method, m/s."""
+    errors = {}
+    for name, truth in (('', made.mean), ('instant_', made.instant)):
+        wrong = np.abs(made.measured[method] - truth)[chosen]
+        for share in (50, 95):
+            errors[f'{name}error_{share}'] = round(float(np.percentile(wrong, share)), 3)
+    return errors

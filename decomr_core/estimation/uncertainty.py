@@ -161,7 +161,8 @@ def doubt_and_cut(mesh: HumanMesh, image_size: tuple[int, int]) -> tuple[float, 
         cover, and the share of the mesh's bounding box outside the image; 0 to 1. NaN for a mesh
         that is not finite.
     """
-    if not math.isfinite(float(mesh.vertices.sum() + mesh.translation.sum())):
+    numbers = mesh.vertices, mesh.translation, mesh.weak_camera, mesh.crop_center
+    if not math.isfinite(sum(float(array.sum()) for array in numbers) + mesh.crop_side):
         return math.nan, math.nan
     coordinates = np.array(mesh.vertices[::EVERY_VERTEX].T, order='C')
     coordinates -= mesh.translation[:, None]
