@@ -24,7 +24,7 @@ from benchmarks.approach_scenes import RATES_HZ, Walk
 from benchmarks.proximity_parts import Capsule, nearest
 from decomr_core.base.structures import HumanMesh
 from decomr_core.people.smoothing import MeshSmoother, SmoothingConfig
-from decomr_core.people.velocity import VelocityState, velocity_delay_s
+from decomr_core.people.velocity import PersonMotion, VelocityState, velocity_delay_s
 
 __all__ = ['METHODS', 'SOURCES', 'Approaches', 'approach_report', 'measure_approaches']
 
@@ -35,6 +35,7 @@ SETTLED_S = 1.0
 """Time after the first image from which on rates are evaluated."""
 STEP_S = 0.5
 """Time of a step: over it the mean rate does not depend on the swing of legs and arms."""
+CONFIG = SmoothingConfig()
 RADIUS_M, ROBOT_SPEED_M_S, START_M = 0.1, 0.6, 0.6
 """The parts are spheres that start within `START_M` of the camera along each axis and move evenly
 at up to `ROBOT_SPEED_M_S`."""
@@ -91,10 +92,10 @@ def measure_approaches(walks: Sequence[Walk], rate: int, source: str) -> Approac
     rows: list[tuple[float, ...]] = []
     ways: list[str] = []
     for walk in walks:
-        meshes = _meshes(walk, rate, source)
+        states = _states(walk, rate, source)
         for number in range(PARTS):
             part = _Part.draw(np.random.default_rng([walk.seed, number, 5]))
-            made = list(_rates(walk, meshes, part, rate))
+            made = list(_rates(walk, states, part, rate))
             rows += made
             ways += [walk.way] * len(made)
     values = np.array(rows).T
@@ -120,6 +121,16 @@ class _Part:
         return Capsule(middle, middle, RADIUS_M)
 
 
+@dataclass(frozen=True)
+class _State:
+    """One image: vertices (V, 3) before and after smoothing, m, and the velocities."""
+
+    time_s: float
+    raw: np.ndarray
+    smooth: np.ndarray
+    motion: PersonMotion | None
+
+
 def _meshes(walk: Walk, rate: int, source: str) -> list[tuple[float, HumanMesh]]:
     """Times, s, and meshes of the images at a rate that show the person."""
     found = zip(walk.times_s.tolist(), walk.meshes[rate, source != 'without_depth'], strict=True)
@@ -137,28 +148,34 @@ def _meshes(walk: Walk, rate: int, source: str) -> list[tuple[float, HumanMesh]]
     ]
 
 
+def _states(walk: Walk, rate: int, source: str) -> list[_State]:
+    """The images at a rate that show the person, through the smoother."""
+    smoother = MeshSmoother(CONFIG, measures_motion=True)
+    states = []
+    for time_s, mesh in _meshes(walk, rate, source):
+        (smooth,) = smoother.smooth([mesh], time_s)
+        motion = smoother.motion(mesh.track_id)
+        states.append(_State(time_s, mesh.vertices, smooth.vertices, motion))
+    return states
+
+
 def _rates(
-    walk: Walk, meshes: Sequence[tuple[float, HumanMesh]], part: _Part, rate: int
+    walk: Walk, states: Sequence[_State], part: _Part, rate: int
 ) -> Iterator[tuple[float, ...]]:
     """For each image: the measured rate by each method, then the mean and the instant truth."""
-    config = SmoothingConfig()
-    smoother = MeshSmoother(config, measures_motion=True)
-    delay_s = velocity_delay_s(config.speed_cutoff_hz, 1 / rate)
+    delay_s = velocity_delay_s(CONFIG.speed_cutoff_hz, 1 / rate)
     true = [nearest(v, part.at(t))[0] for t, v in zip(walk.times_s, walk.truth, strict=True)]
     truth = -np.gradient(np.array(true), walk.times_s)
     filtered: VelocityState | None = None
-    for time_s, mesh in meshes:
-        (smooth,) = smoother.smooth([mesh], time_s)
-        motion = smoother.motion(mesh.track_id)
-        raw = np.array([nearest(mesh.vertices, part.at(time_s))[0], 0, 0])
+    for state in states:
+        time_s, motion, nobody = state.time_s, state.motion, np.zeros((3, 1), np.float32)
+        raw = np.array([nearest(state.raw, part.at(time_s))[0], 0, 0])
         filtered = (
-            VelocityState(time_s, time_s, raw, np.zeros((3, 1), np.float32), 1)
+            VelocityState(time_s, time_s, raw, nobody, 1)
             if filtered is None
-            else filtered.updated(
-                raw, np.zeros((3, 1), np.float32), time_s, config.speed_cutoff_hz
-            )
+            else filtered.updated(raw, nobody, time_s, CONFIG.speed_cutoff_hz)
         )
-        distance, index, direction = nearest(smooth.vertices, part.at(time_s))
+        distance, index, direction = nearest(state.smooth, part.at(time_s))
         window = time_s - delay_s + np.linspace(-STEP_S / 2, STEP_S / 2, 16)
         is_known = walk.times_s[0] <= window[0] and window[-1] <= walk.times_s[-1]
         if motion is None or motion.observed_s < SETTLED_S or distance <= 0 or not is_known:

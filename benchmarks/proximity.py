@@ -38,7 +38,7 @@ from decomr_core.body_models import load_body
 from decomr_core.estimation import uncertainty
 from decomr_core.estimation.loading import load_runtime
 
-FITTED, CHECKED, WALKED = range(10), range(10, 20), range(4)
+FITTED, CHECKED, WALKED = range(10), range(10, 20), range(6)
 SIZE = WIDTH, HEIGHT
 RUNTIME, WEIGHTS = 'openvino', 'rt'
 AWAY_M, NEAR_M = (0.0, 2.0, 3.5, 5.5, 9.0), (0.0, 0.3, 1.0, 2.0, 99.0)
