@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
+import math
 import platform
 from collections.abc import Sequence
 from pathlib import Path
@@ -41,7 +42,7 @@ from decomr_core.estimation.loading import load_runtime
 FITTED, CHECKED, WALKED = range(10), range(10, 20), range(6)
 SIZE = WIDTH, HEIGHT
 RUNTIME, WEIGHTS = 'openvino', 'rt'
-AWAY_M, NEAR_M = (0.0, 2.0, 3.5, 5.5, 9.0), (0.0, 0.3, 1.0, 2.0, 99.0)
+AWAY_M, NEAR_M = (0, 2, 3.5, 5.5, math.inf), (0, 0.3, 1, 2, math.inf)
 CUT, MOSTLY_VISIBLE = 0.02, 0.7
 MEDIAN_ERROR_M, MEDIAN_ERROR_SHARE = 0.03, 0.01
 """Wanted median error with depth: a constant and a share of the distance from the camera."""
@@ -162,7 +163,8 @@ def distance_report(cases: Cases) -> dict[str, dict[str, float]]:
         ('between the two', cases.estimate, NEAR_M),
     ):
         for low, high in zip(edges[:-1], edges[1:], strict=True):
-            groups[f'{low} to {high} m {name}'] = (values >= low) & (values < high)
+            limits = f'{low:g} m or more' if high == math.inf else f'{low:g} to {high:g} m'
+            groups[f'{limits} {name}'] = (values >= low) & (values < high)
     return {name: coverage(cases.where(chosen)) for name, chosen in groups.items()}
 
 
@@ -177,6 +179,7 @@ def coverage(cases: Cases) -> dict[str, float]:
         'farther': mean(cases.truth > cases.high),
         'median_error': round(float(np.median(wrong)), 4),
         'mean_error': round(float(cases.error.mean()), 4),
+        'median_bias': round(float(np.median(cases.error)), 4),
         'error_95': round(float(np.percentile(wrong, 95)), 4),
         'median_width': round(float(np.median(cases.high - cases.low)), 4),
         'within_3_cm_and_1_percent': mean(wrong <= wanted),
