@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from benchmarks.proximity_page import PAGE, RESULTS, page_with_tables
+from benchmarks.proximity.page import PAGE, RESULTS, page_with_tables
 from decomr_core.estimation import uncertainty
 
 

@@ -8,7 +8,7 @@ where the camera does not see it.
 Both grow with doubt: the mesh does not cover what the IUV image shows of the person
 (`covered_share`), as of people who are partly hidden or in an unusual pose. Without depth, the
 part of the mesh outside the image adds to it. The constants were fitted to the errors of rendered
-adults and checked with others (`benchmarks/proximity.py`, docs/uncertainty.md). The errors have
+adults and checked with others (`benchmarks/proximity`, docs/uncertainty.md). The errors have
 heavy tails: a standard deviation here is that of the middle 68 %, and an interval is wider than
 that of a normal distribution.
 """

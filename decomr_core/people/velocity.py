@@ -6,7 +6,7 @@ smoothed position, so the lag of the filter makes them too large: 1.8 m/s for a 
 
 The low-pass has two stages, each of twice the cutoff. It is as late as a single stage of that
 cutoff and removes more noise: without a depth image, the rates at which walking people approach a
-robot are 10 % more accurate (`benchmarks/approach.py`).
+robot are 10 % more accurate (`benchmarks/proximity/approach.py`).
 """
 
 from __future__ import annotations

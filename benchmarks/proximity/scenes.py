@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 import torch
 
-from benchmarks.proximity_sensors import (
+from benchmarks.proximity.sensors import (
     HEIGHT,
     WIDTH,
     Camera,

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.optimize import minimize
 
-from benchmarks.proximity_estimates import Estimate
-from benchmarks.proximity_parts import Cases
+from benchmarks.proximity.estimates import Estimate
+from benchmarks.proximity.parts import Cases
 from decomr_core.base.structures import HumanMesh
 from decomr_core.estimation.uncertainty import doubt_and_cut
 

@@ -1,4 +1,4 @@
-"""Cameras, depth images and boxes of rendered scenes, see `proximity_scenes.py`.
+"""Cameras, depth images and boxes of rendered scenes, see `scenes.py`.
 
 All lengths are in metres, in the camera optical frame.
 """

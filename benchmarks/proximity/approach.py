@@ -20,8 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.approach_scenes import RATES_HZ, Walk
-from benchmarks.proximity_parts import Capsule, nearest
+from benchmarks.proximity.parts import Capsule, nearest
+from benchmarks.proximity.walks import RATES_HZ, Walk
 from decomr_core.base.structures import HumanMesh
 from decomr_core.people.smoothing import MeshSmoother, SmoothingConfig
 from decomr_core.people.velocity import PersonMotion, VelocityState, velocity_delay_s

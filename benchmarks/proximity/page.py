@@ -1,4 +1,4 @@
-"""Regenerates the tables of docs/uncertainty.md: python -m benchmarks.proximity_page."""
+"""Regenerates the tables of docs/uncertainty.md: python -m benchmarks.proximity.page."""
 
 from __future__ import annotations
 
@@ -8,18 +8,16 @@ import re
 from pathlib import Path
 from typing import Any
 
-from benchmarks.approach import METHODS, SOURCES
-
 __all__ = ['PAGE', 'RESULTS', 'page_with_tables']
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parent.parent.parent
 PAGE, RESULTS = ROOT / 'docs/uncertainty.md', ROOT / 'benchmarks/results/proximity.json'
-MARKS = '<!-- {0}: made by benchmarks/proximity_page.py -->', '<!-- end of {0} -->'
+MARKS = '<!-- {0}: made by benchmarks/proximity/page.py -->', '<!-- end of {0} -->'
 
 
 def main() -> int:
     """The command line; returns the exit code."""
-    parser = argparse.ArgumentParser('python -m benchmarks.proximity_page', description=__doc__)
+    parser = argparse.ArgumentParser('python -m benchmarks.proximity.page', description=__doc__)
     parser.add_argument('--page', type=Path, default=PAGE)
     page = parser.parse_args().page
     results = json.loads(RESULTS.read_text(encoding='utf-8'))
@@ -66,14 +64,15 @@ def distance_table(distances: dict[str, Any]) -> str:
 
 def approach_table(rows: list[dict[str, Any]]) -> str:
     """Median and 95th percentile of the errors of all ways, by source and method."""
+    methods = [name for name, value in rows[0].items() if isinstance(value, dict)]
     lines = [
-        '| meshes | images per s | ' + ' | '.join(METHODS) + ' |',
-        '|---|--:|' + '--:|' * len(METHODS),
+        '| meshes | images per s | ' + ' | '.join(methods) + ' |',
+        '|---|--:|' + '--:|' * len(methods),
     ]
-    for source in SOURCES:
+    for source in dict.fromkeys(row['source'] for row in rows):
         for row in rows:
             if row['source'] == source and row['way'] == 'all':
-                errors = (f'{row[m]["error_50"]:.2f}, {row[m]["error_95"]:.2f}' for m in METHODS)
+                errors = (f'{row[m]["error_50"]:.2f}, {row[m]["error_95"]:.2f}' for m in methods)
                 name = source.replace('_', ' ')
                 lines.append(f'| {name} | {row["images_per_s"]} | {" | ".join(errors)} |')
     return '\n'.join(lines)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks.proximity_estimates import Estimate
+from benchmarks.proximity.estimates import Estimate
 from decomr_core.base.structures import HumanMesh
 from decomr_core.estimation.uncertainty import (
     PositionUncertainty,

@@ -3,7 +3,7 @@
     python -m benchmarks.proximity --cache build/proximity --out benchmarks/results/proximity.json
     python -m benchmarks.proximity --sheet build/proximity.png
 
-The first command renders people whose position is known (`proximity_scenes.py`), estimates their
+The first command renders people whose position is known (`scenes.py`), estimates their
 meshes with the default network, without and with a depth image, and compares the nearest distance
 of robot parts with the truth. The constants of `decomr_core/estimation/uncertainty.py` were fitted
 to the first seeds; the coverage is that of the others. Then it compares the rate of approach of
@@ -26,13 +26,13 @@ import cv2
 import numpy as np
 import openvino
 
-from benchmarks.approach import approach_report
-from benchmarks.approach_scenes import cached_walks
-from benchmarks.proximity_estimates import SCENES_PER_SEED, Estimate, cached_estimates
-from benchmarks.proximity_fit import fit_deviations, fit_intervals, root_errors
-from benchmarks.proximity_parts import UPRIGHT_M, Cases, collect_cases
-from benchmarks.proximity_scenes import Scene, SceneRenderer
-from benchmarks.proximity_sensors import HEIGHT, WIDTH, detected_boxes, measured_depth
+from benchmarks.proximity.approach import approach_report
+from benchmarks.proximity.estimates import SCENES_PER_SEED, Estimate, cached_estimates
+from benchmarks.proximity.fit import fit_deviations, fit_intervals, root_errors
+from benchmarks.proximity.parts import UPRIGHT_M, Cases, collect_cases
+from benchmarks.proximity.scenes import Scene, SceneRenderer
+from benchmarks.proximity.sensors import HEIGHT, WIDTH, detected_boxes, measured_depth
+from benchmarks.proximity.walks import cached_walks
 from decomr_core.base.assets import file_hash, find_weights
 from decomr_core.base.hardware import cpu_name
 from decomr_core.body_models import load_body

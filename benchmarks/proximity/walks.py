@@ -14,9 +14,9 @@ import cv2
 import numpy as np
 import torch
 
-from benchmarks.proximity_estimates import depth_image
-from benchmarks.proximity_scenes import Scene, SceneRenderer
-from benchmarks.proximity_sensors import HEIGHT, WIDTH, Camera, detected_boxes
+from benchmarks.proximity.estimates import depth_image
+from benchmarks.proximity.scenes import Scene, SceneRenderer
+from benchmarks.proximity.sensors import HEIGHT, WIDTH, Camera, detected_boxes
 from decomr_core.base.structures import HumanMesh
 from decomr_core.body_models import load_body
 from decomr_core.body_models.frames import ROOT_FROM_BODY

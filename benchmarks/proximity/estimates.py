@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.proximity_scenes import Scene, SceneRenderer
-from benchmarks.proximity_sensors import HEIGHT, WIDTH, detected_boxes, measured_depth
+from benchmarks.proximity.scenes import Scene, SceneRenderer
+from benchmarks.proximity.sensors import HEIGHT, WIDTH, detected_boxes, measured_depth
 from decomr_core.base.structures import HumanMesh
 from decomr_core.body_models import load_body
 from decomr_core.estimator import HumanMeshEstimator
@@ -32,7 +32,7 @@ class Estimate:
         camera_height_m: of the camera above the ground.
         true_vertices: (V, 3) m, camera frame.
         true_translation: (3,) position of the root, m, camera frame.
-        visible_share, inside_share: see `proximity_sensors.Person`.
+        visible_share, inside_share: see `sensors.Person`.
         without_depth, with_depth: the meshes; the same if depth did not determine the distance.
     """
 
