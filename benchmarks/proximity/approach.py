@@ -21,8 +21,10 @@ from typing import Any
 import numpy as np
 
 from benchmarks.proximity.parts import Capsule, nearest
+from benchmarks.proximity.sensors import HEIGHT, WIDTH
 from benchmarks.proximity.walks import RATES_HZ, Walk
 from decomr_core.base.structures import HumanMesh
+from decomr_core.estimation.uncertainty import PositionUncertainty, position_uncertainty
 from decomr_core.people.smoothing import MeshSmoother, SmoothingConfig
 from decomr_core.people.velocity import PersonMotion, VelocityState, velocity_delay_s
 
@@ -49,12 +51,16 @@ class Approaches:
         measured: (len(METHODS), N).
         mean: (N,) the truth, averaged over a step.
         instant: (N,) the truth.
+        distance_error: (N,) true minus estimated distance after smoothing, m.
+        is_covered: (N,) 1 if the interval contains the true distance, otherwise 0.
         way: (N,) way of the walk.
     """
 
     measured: np.ndarray
     mean: np.ndarray
     instant: np.ndarray
+    distance_error: np.ndarray
+    is_covered: np.ndarray
     way: np.ndarray
 
 
@@ -72,6 +78,10 @@ def approach_report(walks: Sequence[Walk]) -> list[dict[str, Any]]:
                         'source': source,
                         'way': way,
                         'cases': int(chosen.sum()),
+                        'distance_error_50_m': round(
+                            float(np.median(np.abs(made.distance_error[chosen]))), 3
+                        ),
+                        'covered': round(float(made.is_covered[chosen].mean()), 4),
                         **{
                             method: _errors(made, number, chosen)
                             for number, method in enumerate(METHODS)
@@ -99,7 +109,10 @@ def measure_approaches(walks: Sequence[Walk], rate: int, source: str) -> Approac
             rows += made
             ways += [walk.way] * len(made)
     values = np.array(rows).T
-    return Approaches(values[:-2], values[-2], values[-1], np.array(ways))
+    mean, instant, distance_error, is_covered = values[len(METHODS) :]
+    return Approaches(
+        values[: len(METHODS)], mean, instant, distance_error, is_covered, np.array(ways)
+    )
 
 
 @dataclass(frozen=True)
@@ -123,11 +136,12 @@ class _Part:
 
 @dataclass(frozen=True)
 class _State:
-    """One image: vertices (V, 3) before and after smoothing, m, and the velocities."""
+    """One image: vertices (V, 3) before smoothing, m, the smoothed mesh, and its uncertainty."""
 
     time_s: float
     raw: np.ndarray
-    smooth: np.ndarray
+    smooth: HumanMesh
+    uncertainty: PositionUncertainty
     motion: PersonMotion | None
 
 
@@ -155,14 +169,15 @@ def _states(walk: Walk, rate: int, source: str) -> list[_State]:
     for time_s, mesh in _meshes(walk, rate, source):
         (smooth,) = smoother.smooth([mesh], time_s)
         motion = smoother.motion(mesh.track_id)
-        states.append(_State(time_s, mesh.vertices, smooth.vertices, motion))
+        uncertainty = position_uncertainty(smooth, (WIDTH, HEIGHT))
+        states.append(_State(time_s, mesh.vertices, smooth, uncertainty, motion))
     return states
 
 
 def _rates(
     walk: Walk, states: Sequence[_State], part: _Part, rate: int
 ) -> Iterator[tuple[float, ...]]:
-    """For each image: the measured rate by each method, then the mean and the instant truth."""
+    """For each image: the measured rate by each method, then the rest of `Approaches`."""
     delay_s = velocity_delay_s(CONFIG.speed_cutoff_hz, 1 / rate)
     true = [nearest(v, part.at(t))[0] for t, v in zip(walk.times_s, walk.truth, strict=True)]
     truth = -np.gradient(np.array(true), walk.times_s)
@@ -175,11 +190,14 @@ def _rates(
             if filtered is None
             else filtered.updated(raw, nobody, time_s, CONFIG.speed_cutoff_hz)
         )
-        distance, index, direction = nearest(state.smooth, part.at(time_s))
+        distance, index, direction = nearest(state.smooth.vertices, part.at(time_s))
         window = time_s - delay_s + np.linspace(-STEP_S / 2, STEP_S / 2, 16)
         is_known = walk.times_s[0] <= window[0] and window[-1] <= walk.times_s[-1]
         if motion is None or motion.observed_s < SETTLED_S or distance <= 0 or not is_known:
             continue
+        is_visible = bool(state.smooth.visibility[index])
+        _, low, high = state.uncertainty.interval(distance, direction, is_visible)
+        now = float(np.interp(time_s, walk.times_s, true))
         assert motion.root_velocity is not None and filtered.root_velocity is not None
         yield (
             float(direction @ (part.velocity - motion.vertex_velocities[index])),
@@ -187,6 +205,8 @@ def _rates(
             -float(filtered.root_velocity[0]),
             float(np.interp(window, walk.times_s, truth).mean()),
             float(np.interp(time_s - delay_s, walk.times_s, truth)),
+            now - distance,
+            low <= now <= high,
         )
 
 
