@@ -47,8 +47,8 @@ NEAREST_SHARE = 0.55
 does not change the distance of the surface."""
 RAY_INTERVAL, DEPTH_INTERVAL = (2.45, 2.0), (4.1, 2.65)
 """Distance of the lower and of the upper bound of a 95 % interval from the estimate, in standard
-deviations, without and with measured depth; 1.96 for a normal distribution. The lower one is larger
-because large errors are more often such that the person is nearer than estimated."""
+deviations, without and with measured depth; 1.96 for a normal distribution. The lower one is
+larger because large errors are more often such that the person is nearer than estimated."""
 EVERY_VERTEX = 4
 """The box of a mesh is that of every fourth vertex; neighbours are about a centimetre apart."""
 
