@@ -99,6 +99,8 @@ class HumanMesh:
         crop_side: side of the square crop, image px.
         iuv: (3, h, w) float32 IUV image of the crop, all in [0, 1].
         has_measured_depth: whether a depth image determined the distance from the camera.
+        depth_change: natural logarithm of that distance over the one without the depth image; 0
+            without measured depth.
     """
 
     track_id: int
@@ -114,6 +116,7 @@ class HumanMesh:
     crop_side: float
     iuv: np.ndarray
     has_measured_depth: bool = False
+    depth_change: float = 0.0
 
 
 @dataclass

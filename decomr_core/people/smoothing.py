@@ -144,10 +144,10 @@ class MeshSmoother:
     def motion(self, track_id: int) -> PersonMotion | None:
         """The velocities of a person whose mesh was smoothed in the last image.
 
-        They come from the unsmoothed meshes, through a first-order low-pass with the cutoff
-        `speed_cutoff_hz`. At low frequency they are late by 1 / (2 pi speed_cutoff_hz) plus half
+        They come from the unsmoothed meshes, through a low-pass of two stages with the cutoff
+        2 `speed_cutoff_hz`. At low frequency they are late by 1 / (2 pi speed_cutoff_hz) plus half
         the time between two images: 0.18 s with the default and 30 images per second (see
-        `velocity_delay_s`). Oscillations at `speed_cutoff_hz` are reduced to 0.7 of their size.
+        `velocity_delay_s`). Oscillations at `speed_cutoff_hz` are reduced to 0.8 of their size.
 
         Without a position (`is_metric` is False) only velocities relative to the root are known.
         With `fixed_from_camera` velocities are relative to the fixed frame, otherwise to the

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -127,4 +128,5 @@ def _placed(mesh: HumanMesh, depth: DepthImage) -> HumanMesh:
         joints=mesh.joints + shift,
         translation=translation.astype(np.asarray(mesh.translation).dtype),
         has_measured_depth=True,
+        depth_change=math.log(translation[2] / mesh.translation[2]),
     )

@@ -143,6 +143,17 @@ def test_without_a_position_only_root_relative_velocities_are_known(is_fixed: bo
     np.testing.assert_allclose(points, moving, atol=1e-3)
 
 
+def test_noise_of_the_distance_hardly_moves_a_person_who_stands_still() -> None:
+    rng, smoother, speeds = np.random.default_rng(0), MeshSmoother(measures_motion=True), []
+    for frame in range(12 * FPS):
+        smoother.smooth([mesh_at(np.array([0, 0, 4 + rng.normal(0, 0.02)]))], frame / FPS)
+        if frame >= 2 * FPS:
+            motion = known(smoother)
+            assert motion.root_velocity is not None
+            speeds.append(motion.root_velocity[2])
+    assert np.std(speeds) < 0.08, 'a single stage that is as late gives 0.11 m/s'
+
+
 @pytest.mark.parametrize(('cutoff_hz', 'fps'), [(1.0, 30), (2.0, 30), (1.0, 10)])
 def test_the_velocity_is_late_by_the_stated_time(cutoff_hz: float, fps: int) -> None:
     config, acceleration = SmoothingConfig(speed_cutoff_hz=cutoff_hz), 0.8

@@ -61,6 +61,7 @@ def test_a_mesh_moves_to_the_depth_in_every_encoding_and_size(
     np.testing.assert_allclose(person.vertices, mesh.vertices + shift, atol=1e-5)
     np.testing.assert_allclose(person.joints, mesh.joints + shift, atol=1e-5)
     assert person.vertices.dtype == np.float32
+    assert person.depth_change == pytest.approx(np.log(2 / 3), abs=1e-3)
 
 
 def test_without_valid_depth_the_mesh_is_not_moved() -> None:

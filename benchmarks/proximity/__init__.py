@@ -1,0 +1,1 @@
+"""Accuracy of the distance between people and robot parts; see `__main__.py`."""
