@@ -100,15 +100,30 @@ class PositionUncertainty:
             Standard deviation, lower and upper bound, metres; the bounds are at least 0. Infinity,
             0 and infinity if anything is not finite.
         """
-        own_std = NEAREST_SHARE * (self.visible_std if is_visible else self.hidden_std)
+        std = self._nearest_std(direction, is_visible)
         along = self._root_variance(direction)
-        std = math.sqrt(along + own_std**2)
         across = math.sqrt(max(float(np.trace(self.covariance)) - along, 0.0))
         down, up = self.bounds
         high = math.hypot(distance_m + up * std, up * across)
         if not math.isfinite(high):
             return math.inf, 0.0, math.inf
         return std, max(distance_m - down * std, 0.0), high
+
+    def reach(self, direction: np.ndarray, is_visible: bool) -> float:
+        """How far the surface may be from an estimated vertex along a direction, metres.
+
+        It is the larger of the two sides of the 95 % interval.
+
+        Args:
+            direction: (3,) unit vector, of either sign, camera optical frame.
+            is_visible: whether the camera sees the vertex.
+        """
+        return max(self.bounds) * self._nearest_std(direction, is_visible)
+
+    def _nearest_std(self, direction: np.ndarray, is_visible: bool) -> float:
+        """Standard deviation of the distance of the surface along a direction, metres."""
+        own_std = NEAREST_SHARE * (self.visible_std if is_visible else self.hidden_std)
+        return math.sqrt(self._root_variance(direction) + own_std**2)
 
     def _root_variance(self, direction: np.ndarray) -> float:
         """Variance of the root along a direction (3,); the largest one for zeros."""

@@ -4,7 +4,7 @@ The parts are rounded boxes, of which spheres and capsules are special cases. Th
 a body is searched from coarse to fine: first among some hundred sites spread over the body, then
 among vertices near the best site, then among the neighbours of the best vertex. All people and
 parts are searched at once. The result is approximate, because another limb at nearly the same
-distance can hide the nearest vertex: `benchmarks/nearest_points.py` measures the error.
+distance can hide the nearest vertex: `benchmarks/proximity/nearest_points.py` measures the error.
 """
 
 from __future__ import annotations

@@ -15,7 +15,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ['MIN_STEP_S', 'PersonMotion', 'VelocityState', 'low_pass_weight', 'velocity_delay_s']
+__all__ = [
+    'MIN_STEP_S',
+    'NUM_STAGES',
+    'PersonMotion',
+    'VelocityState',
+    'low_pass_weight',
+    'velocity_delay_s',
+]
 
 MIN_STEP_S = 1e-3
 """Shortest time between two images over which velocities are measured."""

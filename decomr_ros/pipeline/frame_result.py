@@ -72,5 +72,10 @@ def placed_people(meshes: Sequence[HumanMesh]) -> dict[int, HumanMesh]:
     return {
         track_id: mesh
         for track_id, mesh in people_by_id(meshes).items()
-        if mesh.is_metric and np.isfinite(mesh.vertices).all()
+        if mesh.is_metric and _is_finite(mesh)
     }
+
+
+def _is_finite(mesh: HumanMesh) -> bool:
+    numbers = (mesh.vertices, mesh.translation, mesh.weak_camera, mesh.crop_center, mesh.crop_side)
+    return all(np.isfinite(values).all() for values in numbers)

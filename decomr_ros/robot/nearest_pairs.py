@@ -1,4 +1,4 @@
-"""Distances and rates of approach of people and robot parts, independent of ROS messages."""
+"""Distances of people and robot parts, independent of ROS messages."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import numpy as np
 from decomr_core.geometry.nearest_points import NearestPoints, RoundedBoxes, SurfaceSearch
 
 if TYPE_CHECKING:
-    from decomr_core.people.velocity import PersonMotion
     from decomr_ros.pipeline.frame_result import FrameResult
     from decomr_ros.robot.frame_motion import FrameMotions
 
@@ -52,7 +51,6 @@ class NearestPair:
         std_m: standard deviation of the distance.
         low_m: lower bound of the 95 % interval, at least 0.
         high_m: upper bound.
-        approach_mps: rate at which the distance decreases, m/s; NaN: unknown.
         is_visible: whether the camera sees the vertex.
     """
 
@@ -65,7 +63,6 @@ class NearestPair:
     std_m: float
     low_m: float
     high_m: float
-    approach_mps: float
     is_visible: bool
 
 
@@ -78,8 +75,7 @@ def nearest_pairs(
         result: the people in an image.
         parts: the robot at its stamp.
         search: of the topology of the meshes.
-        motions: velocities of the frames of the parts, in the reference frame of
-            `result.motions`.
+        motions: velocities of the frames of the parts.
     """
     people = list(result.people.items())
     if not people or not parts:
@@ -122,24 +118,18 @@ def _pair(
     vertex = int(nearest.vertices[place])
     on_body, on_robot = nearest.on_bodies[place], nearest.on_robot[place]
     distance_m, is_visible = float(nearest.distances[place]), bool(mesh.visibility[vertex])
-    # In contact the direction is unknown; along the ray the uncertainty is largest.
-    towards = on_body if distance_m < TOUCHING_M else on_body - on_robot
-    direction = towards / max(float(np.linalg.norm(towards)), TOUCHING_M)
-    robot_velocity, body_velocity = _velocities(
-        result, result.motions.get(track_id), part.frame, vertex, on_robot, motions
-    )
+    # In contact the direction is unknown: zeros.
+    direction = (on_body - on_robot) / max(distance_m, TOUCHING_M)
     std_m, low_m, high_m = result.uncertainties[track_id].interval(
         distance_m, direction, is_visible
     )
     if part.age_s > 0:
         # Since its pose was measured, the part has moved this far at most.
+        velocity = motions.velocity(part.frame, on_robot)
         moved_m = np.inf
-        if robot_velocity is not None:
-            moved_m = part.age_s * float(np.linalg.norm(robot_velocity))
+        if velocity is not None:
+            moved_m = part.age_s * float(np.linalg.norm(velocity))
         std_m, low_m, high_m = std_m + moved_m, max(low_m - moved_m, 0.0), high_m + moved_m
-    approach_mps = np.nan
-    if robot_velocity is not None and body_velocity is not None and distance_m >= TOUCHING_M:
-        approach_mps = float((robot_velocity - body_velocity) @ direction)
     return NearestPair(
         track_id,
         part.frame,
@@ -150,33 +140,5 @@ def _pair(
         float(std_m),
         float(low_m),
         float(high_m),
-        approach_mps,
         is_visible,
     )
-
-
-def _velocities(
-    result: FrameResult,
-    motion: PersonMotion | None,
-    frame: str,
-    vertex: int,
-    on_robot: np.ndarray,
-    motions: FrameMotions,
-) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """Velocities (3,) of robot point and vertex in camera axes, m/s; None: unknown.
-
-    Both are relative to the fixed frame, or both to the camera.
-    """
-    fixed_from_camera = result.fixed_from_camera
-    if fixed_from_camera is None:
-        rotation, point = np.eye(3), on_robot
-    else:
-        rotation = fixed_from_camera[:3, :3]
-        point = rotation @ on_robot + fixed_from_camera[:3, 3]
-    robot = motions.velocity(frame, point)
-    body = None
-    if motion is not None and motion.is_metric:
-        body = motion.vertex_velocities[vertex].astype(np.float64)
-        if motion.is_fixed != (fixed_from_camera is not None):
-            body = None
-    return (None if robot is None else robot @ rotation, None if body is None else body @ rotation)

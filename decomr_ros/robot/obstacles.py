@@ -19,7 +19,6 @@ from std_msgs.msg import Header
 
 from decomr_core.base.structures import person_or_people
 from decomr_core.estimation.person_mask import person_mask
-from decomr_core.estimation.uncertainty import INTERVAL_DEVIATIONS
 from decomr_core.geometry.left_places import LeftPlaces
 from decomr_core.geometry.obstacles import BodyRegion, Padding, body_region, obstacle_points
 from decomr_core.geometry.seen_rays import SeenRays, cell_shape, cell_side
@@ -264,17 +263,12 @@ def _region(mesh: HumanMesh, uncertainty: PositionUncertainty) -> BodyRegion:
     position = np.asarray(mesh.translation, np.float64)
     distance = float(np.linalg.norm(position))
     ray = position / distance if distance > 1e-6 else np.array([0.0, 0.0, 1.0])
-    across = np.eye(3) - np.outer(ray, ray)
-    along_variance = float(ray @ uncertainty.covariance @ ray)
-    across_variance = float(np.linalg.eigvalsh(across @ uncertainty.covariance @ across)[-1])
+    # The covariance is the same in all directions across the ray.
+    across = np.cross(ray, np.eye(3)[np.abs(ray).argmin()])
+    across /= np.linalg.norm(across)
     visible, hidden = (
-        Padding(
-            *(
-                INTERVAL_DEVIATIONS * math.sqrt(max(variance, 0.0) + std**2)
-                for variance in (along_variance, across_variance)
-            )
-        )
-        for std in (uncertainty.visible_std, uncertainty.hidden_std)
+        Padding(uncertainty.reach(ray, is_seen), uncertainty.reach(across, is_seen))
+        for is_seen in (True, False)
     )
     is_visible = np.asarray(mesh.visibility, bool)
     return body_region(mesh.vertices, is_visible, ray, visible, hidden)

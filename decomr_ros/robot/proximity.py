@@ -6,8 +6,10 @@ people without a position are counted. Nothing is published if the robot itself 
 
 from __future__ import annotations
 
+import math
 import threading
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,7 +19,6 @@ from visualization_msgs.msg import MarkerArray
 
 from decomr_core.body_models.joints import JOINT_NAMES
 from decomr_core.geometry.nearest_points import SurfaceSearch
-from decomr_core.people.smoothing import SmoothingConfig
 from decomr_ros.messages.meshes import nanoseconds_from_stamp
 from decomr_ros.messages.proximity import (
     clearing_markers,
@@ -27,6 +28,7 @@ from decomr_ros.messages.proximity import (
 )
 from decomr_ros.node.qos import MESH_QOS, make_publisher
 from decomr_ros.pipeline.transforms import TransformUnknown
+from decomr_ros.robot.approach_rates import ApproachRates
 from decomr_ros.robot.frame_motion import FrameMotions
 from decomr_ros.robot.nearest_pairs import NearestPair, PlacedPart, nearest_pairs
 from decomr_ros.robot.robot_description import RobotDescription
@@ -80,7 +82,7 @@ class ProximityOutput:
         self._topology = topology
         self._search: SurfaceSearch | None = None  # made when it is first needed
         self._given_parts = parse_robot_parts(parameters.robot_parts)
-        self._motions = FrameMotions(SmoothingConfig().speed_cutoff_hz)
+        self._motions, self._rates = FrameMotions(), ApproachRates()
         self._delay = VelocityDelay()
         self._recent = _Recent()
         self._publishers = {
@@ -93,12 +95,12 @@ class ProximityOutput:
 
     @property
     def needs_motion(self) -> bool:
-        """Whether it has subscribers and needs velocities."""
-        return any(map(self._is_wanted, TOPICS))
+        """Whether it has subscribers and needs velocities of people: it needs none."""
+        return False
 
     def publish(self, result: FrameResult) -> None:
         """Publishes the distances in one image, if somebody subscribes and the robot is known."""
-        if not self.needs_motion:
+        if not self._has_subscribers:
             self._warnings.end_soon(ROBOT, FRAMES, PEOPLE)
             self._delay.restart()
             return
@@ -116,17 +118,23 @@ class ProximityOutput:
         frame_id, out_from_camera = self._output_frame(result.header)
         if out_from_camera is None:
             return
-        self._follow(placed, result, stamp_ns)
+        time_s = stamp_ns / 1e9
+        self._motions.update(
+            {part.frame: (part.camera_from_part, time_s - part.age_s) for part in placed}
+        )
         if self._search is None:
             self._search = SurfaceSearch(self._topology.v_template, self._topology.faces)
         pairs = nearest_pairs(result, placed, self._search, self._motions)
+        rates = self._rates.update(
+            {(pair.track_id, pair.frame): pair.distance_m for pair in pairs}, time_s
+        )
         array = ProximityArray(
             header=Header(stamp=result.header.stamp, frame_id=frame_id),
             age=(self._node.get_clock().now().nanoseconds - stamp_ns) / 1e9,
             motion_delay=self._delay.at(result.header),
             unplaced_people=len(result.meshes) - len(result.people),
             unknown_frames=unknown,
-            proximities=[self._message(pair, out_from_camera) for pair in pairs],
+            proximities=[self._message(pair, rates, out_from_camera) for pair in pairs],
         )
         self._recent.add(pairs, is_complete=not (array.unplaced_people or unknown))
         self._warn_of_unknown(array.unplaced_people, unknown)
@@ -150,7 +158,7 @@ class ProximityOutput:
 
     def values(self) -> dict[str, str]:
         """The smallest distance of the last second, for /diagnostics; on any thread."""
-        return {'nearest': self._recent.text()} if self.needs_motion else {}
+        return {'nearest': self._recent.text()} if self._has_subscribers else {}
 
     def destroy(self) -> None:
         """Destroys the publishers and the subscription."""
@@ -159,6 +167,10 @@ class ProximityOutput:
         if self._description is not None:
             self._description.destroy()
         self._publishers, self._description = {}, None
+
+    @property
+    def _has_subscribers(self) -> bool:
+        return any(map(self._is_wanted, TOPICS))
 
     def _is_wanted(self, name: str) -> bool:
         publisher = self._publishers.get(name)
@@ -217,19 +229,12 @@ class ProximityOutput:
             )
             return frame_id, None
 
-    def _follow(self, placed: list[PlacedPart], result: FrameResult, stamp_ns: int) -> None:
-        """Measures the velocities of the robot's frames."""
-        fixed_from_camera = result.fixed_from_camera
-        reference = np.eye(4) if fixed_from_camera is None else fixed_from_camera
-        self._motions.update(
-            {
-                part.frame: (reference @ part.camera_from_part, stamp_ns / 1e9 - part.age_s)
-                for part in placed
-            },
-            is_fixed=fixed_from_camera is not None,
-        )
-
-    def _message(self, pair: NearestPair, out_from_camera: np.ndarray) -> Proximity:
+    def _message(
+        self,
+        pair: NearestPair,
+        rates: Mapping[tuple[int, str], float],
+        out_from_camera: np.ndarray,
+    ) -> Proximity:
         return Proximity(
             id=pair.track_id,
             robot_frame=pair.frame,
@@ -239,7 +244,7 @@ class ProximityOutput:
             distance_std=pair.std_m,
             distance_low=pair.low_m,
             distance_high=pair.high_m,
-            approach_rate=pair.approach_mps,
+            approach_rate=rates.get((pair.track_id, pair.frame), math.nan),
             body_part=JOINT_NAMES[self._topology.vertex_parts[pair.vertex]],
             is_visible=pair.is_visible,
         )

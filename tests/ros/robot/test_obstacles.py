@@ -12,6 +12,7 @@ from std_msgs.msg import Header
 
 from decomr_core.base.structures import HumanMesh
 from decomr_core.body_models import BodyModel
+from decomr_core.estimation.uncertainty import position_uncertainty
 from decomr_core.uv.topology import Topology
 from decomr_core.uv.uv_map import UVMap
 from decomr_ros.calibration.calibration import Calibration
@@ -127,9 +128,9 @@ def test_obstacles_cover_the_interval_of_95_percent_along_the_ray(
     output.output.publish(result_of(person))
     points, raw = read_cloud(output.node.sent('obstacles')[-1])
     assert set(raw['id'].tolist()) == {4}
-    along_std = 0.05 if has_depth else 0.12 * 3
-    before_m = 1.96 * np.hypot(along_std, 0.06)
-    behind_m = 1.96 * np.hypot(along_std, 0.12)
+    uncertainty = position_uncertainty(person, (WIDTH, HEIGHT))
+    ray = person.translation / np.linalg.norm(person.translation)
+    before_m, behind_m = uncertainty.reach(ray, True), uncertainty.reach(ray, False)
     assert points[:, 2].min() == pytest.approx(person.vertices[:, 2].min() - before_m, abs=0.06)
     assert points[:, 2].max() == pytest.approx(person.vertices[:, 2].max() + behind_m, abs=0.06)
     gaps = np.linalg.norm(points[None] - person.vertices[::9, None], axis=2).min(1)
@@ -158,7 +159,7 @@ def test_a_place_that_a_person_has_left_is_cleared_for_a_second(output: _Output)
         output.see(BESIDE)
     assert len(output.last('obstacles/clearing')) == 0
     # Of the person who stays, some points on the border leave it by rounding.
-    assert int(output.output.values()['places_to_clear']) < 100
+    assert int(output.output.values()['places_to_clear']) < 0.02 * len(before)
 
 
 def test_a_place_behind_a_person_is_not_cleared(output: _Output) -> None:

@@ -19,7 +19,6 @@ from visualization_msgs.msg import Marker
 from decomr_core.base.structures import HumanMesh
 from decomr_core.body_models import BodyModel
 from decomr_core.body_models.joints import JOINT_NAMES
-from decomr_core.people.smoothing import MeshSmoother
 from decomr_core.uv.topology import Topology
 from decomr_core.uv.uv_map import UVMap
 from decomr_ros.messages.meshes import nanoseconds_from_stamp
@@ -80,7 +79,6 @@ class Scene:
             self.transforms,
             self.warnings,
         )
-        self.smoother = MeshSmoother(measures_motion=True)
 
     def person(self, x: float, y: float, z: float, track_id: int = 4) -> HumanMesh:
         """A person in T-pose whose template's origin is at a place in the camera frame."""
@@ -93,20 +91,12 @@ class Scene:
             visibility=np.ones(len(vertices), bool),
         )
 
-    def show(
-        self, *people: HumanMesh, fixed_from_camera: np.ndarray | None = None, **header: object
-    ) -> None:
-        """Publishes an image at the present time, with the velocities since the last one."""
+    def show(self, *people: HumanMesh, **header: object) -> None:
+        """Publishes an image at the present time."""
         seconds = math.floor(self.time_s)
         stamp = Time(sec=seconds, nanosec=round((self.time_s - seconds) * 1e9))
-        self.smoother.smooth(list(people), self.time_s, fixed_from_camera)
-        motions = {mesh.track_id: self.smoother.motion(mesh.track_id) for mesh in people}
         result = FrameResult(
-            Header(**{'stamp': stamp, 'frame_id': 'camera', **header}),
-            IMAGE,
-            list(people),
-            fixed_from_camera=fixed_from_camera,
-            motions={key: motion for key, motion in motions.items() if motion is not None},
+            Header(**{'stamp': stamp, 'frame_id': 'camera', **header}), IMAGE, list(people)
         )
         self.output.publish(result)
 
@@ -173,15 +163,7 @@ def test_the_rate_of_approach_is_that_of_person_and_robot_together(scene: Scene)
     last = scene.arrays[-1].proximities[0]
     assert last.approach_rate == pytest.approx(1.7, abs=0.05)
     assert scene.arrays[-1].motion_delay == pytest.approx(0.16 + 0.5 / FPS, abs=0.01)
-
-
-def test_a_camera_that_moves_does_not_change_the_rate(scene: Scene) -> None:
-    """Camera and tool drive towards a standing person at 0.8 m/s: the fixed frame tells."""
-    for image in range(30):
-        scene.time_s = 10 + image / FPS
-        way_m = 0.8 * image / FPS
-        scene.show(scene.person(0, 0, 6 - way_m), fixed_from_camera=pose(0, 0, way_m))
-    assert scene.arrays[-1].proximities[0].approach_rate == pytest.approx(0.8, abs=0.03)
+    assert not scene.output.needs_motion
 
 
 def test_the_points_are_in_the_wanted_frame(topology: Topology) -> None:
@@ -289,12 +271,10 @@ def test_nothing_is_computed_without_subscribers(
         monkeypatch.setattr(proximity_module, name, lambda *_: pytest.fail('made for nobody'))
     monkeypatch.setattr(scene.transforms, 'lookup', lambda *_: pytest.fail('looked up'))
     scene.node.subscribed = set()
-    assert not scene.output.needs_motion
     scene.show(scene.person(0, 0, 3))
     assert scene.output.values() == {} and scene.log == []
     scene.node.subscribed = {'proximity'}
     scene.output.update(NodeParameters(publish_proximity=False))
-    assert not scene.output.needs_motion
     scene.show(scene.person(0, 0, 3))
 
 

@@ -35,14 +35,14 @@ def test_an_invalid_entry_is_named_with_the_format(text: str) -> None:
 def test_a_frame_that_turns_and_moves_has_the_velocity_of_its_points(seed: int) -> None:
     rng = np.random.default_rng(seed)
     linear, angular = rng.normal(size=3), rng.normal(size=3)
-    motions = FrameMotions(1.0)
+    motions = FrameMotions()
     point = rng.normal(size=3)  # in the frame
     for image in range(40):
         time_s = image / FPS
         pose = np.eye(4)
         pose[:3, :3] = cv2.Rodrigues(angular * time_s)[0]
         pose[:3, 3] = linear * time_s
-        motions.update({'tool': (pose, time_s)}, is_fixed=False)
+        motions.update({'tool': (pose, time_s)})
     velocity = motions.velocity('tool', pose[:3, :3] @ point + pose[:3, 3])
     assert velocity is not None
     np.testing.assert_allclose(
@@ -57,7 +57,7 @@ def _moved(x_m: float) -> np.ndarray:
 
 
 def test_a_velocity_is_unknown_at_first_after_a_gap_and_after_a_jump_back() -> None:
-    motions = FrameMotions(1.0)
+    motions = FrameMotions()
     assert motions.velocity('tool', np.zeros(3)) is None
     for time_s, is_known in (
         (1.0, False),
@@ -68,13 +68,11 @@ def test_a_velocity_is_unknown_at_first_after_a_gap_and_after_a_jump_back() -> N
         (1.0, False),  # the same image again
         (1.1, True),
     ):
-        motions.update({'tool': (_moved(time_s), time_s)}, is_fixed=False)
+        motions.update({'tool': (_moved(time_s), time_s)})
         velocity = motions.velocity('tool', np.zeros(3))
         assert (velocity is not None) == is_known, time_s
         if velocity is not None:
             np.testing.assert_allclose(velocity, [1, 0, 0], atol=1e-9)
-    motions.update({'tool': (_moved(0), 1.2)}, is_fixed=True)
-    assert motions.velocity('tool', np.zeros(3)) is None, 'another reference frame'
-    motions.update({}, is_fixed=True)
-    motions.update({'tool': (_moved(0), 1.3)}, is_fixed=True)
+    motions.update({})
+    motions.update({'tool': (_moved(0), 1.3)})
     assert motions.velocity('tool', np.zeros(3)) is None, 'it was missing in an image'

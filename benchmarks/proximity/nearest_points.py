@@ -1,6 +1,6 @@
 """Benchmark of the nearest points of people and robot parts: time, and error of the search.
 
-    python -m benchmarks.nearest_points --out benchmarks/results/nearest_points.json
+    python -m benchmarks.proximity.nearest_points --out benchmarks/results/nearest_points.json
 
 People of the built-in body in poses of the training generator stand around 12 capsules, or 12
 boxes, and the search is compared with one through all vertices. Times are for one thread.
@@ -35,7 +35,7 @@ FLOOR_M = 2.5
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit code."""
     parser = argparse.ArgumentParser(
-        'python -m benchmarks.nearest_points',
+        'python -m benchmarks.proximity.nearest_points',
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
