@@ -19,9 +19,12 @@ from decomr_core.base.structures import check_shape
 
 __all__ = ['NearestPoints', 'RoundedBoxes', 'SurfaceSearch']
 
-NUM_SITES, NUM_MEMBERS = 500, 5000
-"""Number of sites, and of vertices among which the nearest is searched first. They are spread
-evenly: on an adult 6 cm and 2 cm apart."""
+NUM_SITES = 500
+"""Number of sites; on an adult they are 6 cm apart."""
+
+MEMBER_M = 0.018
+"""Side of the cells that contain one member each: the vertices among which the nearest is searched
+first. The vertices of hands and faces are much denser."""
 
 MEMBERS_PER_SITE = 24
 """Number of members that are searched around a site."""
@@ -169,9 +172,10 @@ class SurfaceSearch:
             raise ValueError('a body without vertices has no nearest point')
         points, self._faces = np.asarray(template, np.float64), np.asarray(faces, np.int64)
         self._num_vertices = len(points)
-        members = _spread(points, min(NUM_MEMBERS, len(points)))
-        # The first vertices of the order are spread evenly as well.
-        self._sites = members[:NUM_SITES]
+        _, members = np.unique(
+            np.floor(points / MEMBER_M).astype(np.int64), axis=0, return_index=True
+        )
+        self._sites = members[_spread(points[members], min(NUM_SITES, len(members)))]
         near = min(MEMBERS_PER_SITE, len(members))
         _, rows = cKDTree(points[members]).query(points[self._sites], k=np.arange(1, near + 1))
         self._members = members[rows]

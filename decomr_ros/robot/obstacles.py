@@ -172,7 +172,7 @@ class ObstacleOutput:
             self._warnings.set(
                 'obstacle_frame',
                 f'obstacles are not published: {frame_id} from {header.frame_id} is not known: '
-                f'{error}; does somebody publish it on /tf?',
+                f'{error}',
                 1,
             )
             return None

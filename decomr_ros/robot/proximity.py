@@ -27,12 +27,13 @@ from decomr_ros.messages.proximity import (
     transformed_point,
 )
 from decomr_ros.node.qos import MESH_QOS, make_publisher
+from decomr_ros.node.timing import NS_PER_S
 from decomr_ros.pipeline.transforms import TransformUnknown
 from decomr_ros.robot.approach_rates import ApproachRates
 from decomr_ros.robot.frame_motion import FrameMotions
 from decomr_ros.robot.nearest_pairs import NearestPair, PlacedPart, nearest_pairs
 from decomr_ros.robot.robot_description import RobotDescription
-from decomr_ros.robot.robot_parts import parse_robot_parts
+from decomr_ros.robot.robot_parts import joined_parts, parse_robot_parts
 from decomr_ros.robot.velocity_delay import VelocityDelay
 
 if TYPE_CHECKING:
@@ -85,8 +86,11 @@ class ProximityOutput:
         self._motions, self._rates = FrameMotions(), ApproachRates()
         self._delay = VelocityDelay()
         self._recent = _Recent()
+        # The second topic follows the remapping of the first one.
+        topics = node.resolve_topic_name('proximity')
         self._publishers = {
-            name: make_publisher(node, type_, name, MESH_QOS) for name, type_ in TOPICS.items()
+            name: make_publisher(node, type_, name.replace('proximity', topics), MESH_QOS)
+            for name, type_ in TOPICS.items()
         }
         self._description: RobotDescription | None = None
         if parameters.use_robot_description:
@@ -105,20 +109,18 @@ class ProximityOutput:
             self._delay.restart()
             return
         parts, problem = self._robot()
-        stamp_ns = nanoseconds_from_stamp(result.header.stamp)
-        if not problem and stamp_ns == 0:
-            problem = 'the images have no stamp, so that the pose of the robot is unknown'
-        if not problem and not result.header.frame_id:
-            problem = 'the images have no frame_id, so that their place on the robot is unknown'
+        frame_id = self._parameters.proximity_frame or result.header.frame_id
+        problem = problem or _problem_of(result.header)
+        out_from_camera = np.eye(4)
+        if not problem:
+            out_from_camera, problem = self._out_from_camera(frame_id, result.header)
         if problem:
             self._warnings.set(ROBOT, f'proximity is not published: {problem}', 1)
             return
         self._warnings.end_soon(ROBOT)
         placed, unknown = self._placed(parts, result.header)
-        frame_id, out_from_camera = self._output_frame(result.header)
-        if out_from_camera is None:
-            return
-        time_s = stamp_ns / 1e9
+        stamp_ns = nanoseconds_from_stamp(result.header.stamp)
+        time_s = stamp_ns / NS_PER_S
         self._motions.update(
             {part.frame: (part.camera_from_part, time_s - part.age_s) for part in placed}
         )
@@ -130,7 +132,7 @@ class ProximityOutput:
         )
         array = ProximityArray(
             header=Header(stamp=result.header.stamp, frame_id=frame_id),
-            age=(self._node.get_clock().now().nanoseconds - stamp_ns) / 1e9,
+            age=(self._node.get_clock().now().nanoseconds - stamp_ns) / NS_PER_S,
             motion_delay=self._delay.at(result.header),
             unplaced_people=len(result.meshes) - len(result.people),
             unknown_frames=unknown,
@@ -189,7 +191,7 @@ class ProximityOutput:
         described = self._description.parts
         if described is None:
             return [], self._description.problem
-        return self._given_parts + described, ''
+        return joined_parts(self._given_parts + described), ''
 
     def _placed(
         self, parts: list[RobotPart], header: Header
@@ -214,20 +216,15 @@ class ProximityOutput:
             )
         return placed, unknown
 
-    def _output_frame(self, header: Header) -> tuple[str, np.ndarray | None]:
-        """The frame of the points and its transform (4, 4) from the camera; None: unknown."""
-        frame_id = self._parameters.proximity_frame or header.frame_id
-        assert self._transforms is not None
+    def _out_from_camera(self, frame_id: str, header: Header) -> tuple[np.ndarray, str]:
+        """The transform (4, 4) to the frame of the points, and why it is unknown; empty if not."""
+        assert self._transforms is not None  # otherwise there is no robot
         try:
-            return frame_id, self._transforms.lookup(frame_id, header.frame_id, header).matrix
+            return self._transforms.lookup(frame_id, header.frame_id, header).matrix, ''
         except TransformUnknown as error:
-            self._warnings.set(
-                ROBOT,
-                f'proximity is not published: proximity_frame {frame_id} from {header.frame_id} '
-                f'is unknown: {error}',
-                1,
+            return np.eye(4), (
+                f'proximity_frame {frame_id} from {header.frame_id} is unknown: {error}'
             )
-            return frame_id, None
 
     def _message(
         self,
@@ -262,6 +259,15 @@ class ProximityOutput:
             )
         else:
             self._warnings.end_soon(PEOPLE)
+
+
+def _problem_of(header: Header) -> str:
+    """Why the pose of the robot at an image is unknown; empty if it may be known."""
+    if nanoseconds_from_stamp(header.stamp) == 0:
+        return 'the images have no stamp, so that the pose of the robot is unknown'
+    if not header.frame_id:
+        return 'the images have no frame_id, so that their place on the robot is unknown'
+    return ''
 
 
 class _Recent:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from decomr_core.geometry.nearest_points import RoundedBoxes
 
-__all__ = ['RobotPart', 'parse_robot_parts']
+__all__ = ['RobotPart', 'joined_parts', 'parse_robot_parts']
 
 FORMAT = 'expected FRAME RADIUS or FRAME RADIUS X Y Z, in metres, separated by semicolons'
 MAX_SIZE_M = 100.0
@@ -38,16 +39,21 @@ def parse_robot_parts(text: str) -> list[RobotPart]:
     Raises:
         ValueError: an entry is invalid; the message contains it.
     """
+    return joined_parts(
+        [_parse_entry(entry.strip()) for entry in text.split(';') if entry.strip()]
+    )
+
+
+def joined_parts(parts: Sequence[RobotPart]) -> list[RobotPart]:
+    """The parts with those of the same frame joined, in the order of the frames."""
     shapes: dict[str, list[RoundedBoxes]] = {}
-    for entry in text.split(';'):
-        if entry.strip():
-            frame, boxes = _parse_entry(entry.strip())
-            shapes.setdefault(frame, []).append(boxes)
+    for part in parts:
+        shapes.setdefault(part.frame, []).append(part.boxes)
     return [RobotPart(frame, RoundedBoxes.joined(boxes)) for frame, boxes in shapes.items()]
 
 
-def _parse_entry(entry: str) -> tuple[str, RoundedBoxes]:
-    """The frame and the shape of one entry."""
+def _parse_entry(entry: str) -> RobotPart:
+    """The part of one entry."""
     frame, *words = entry.replace(',', ' ').split()
     try:
         numbers = [float(word) for word in words]
@@ -62,4 +68,6 @@ def _parse_entry(entry: str) -> tuple[str, RoundedBoxes]:
             f'{MAX_SIZE_M:g} m; {FORMAT}'
         )
     # tf2 rejects a leading slash.
-    return frame.lstrip('/'), RoundedBoxes.capsules(np.zeros((1, 3)), end, np.array([radius]))
+    return RobotPart(
+        frame.lstrip('/'), RoundedBoxes.capsules(np.zeros((1, 3)), end, np.array([radius]))
+    )
