@@ -136,6 +136,7 @@ def _viewer(folder: Path, words: list[str]) -> Node:
             image='image',
             camera_info=None,
             rate=10.0,
+            warning=1.0,
         ),
         words,
     )
