@@ -103,11 +103,12 @@ def export_weights(
         topology.save(part / 'topology.npz')
         export_onnx(network, part / 'model.onnx', WARP_OF_TARGET[target])
         measure = _measure_cpu if target == 'cpu' else _measure_tensorrt
-        parity = measure(network, part)
+        parity, times_ms = measure(network, part)
         _check_float32(parity)
         info = {
             **_origin(weights, network, target),
             'parity': {name: values.to_dict() for name, values in parity.items()},
+            'openvino_ms': times_ms,
             'passes_bf16': _passes(parity, 'bf16'),
             'passes_fp16': _passes(parity, 'fp16'),
         }
@@ -168,32 +169,37 @@ def torch_outputs(network: DecoMR, crops: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
-def _measure_cpu(network: DecoMR, folder: Path) -> dict[str, Parity]:
-    """Parity by engine and precision; also writes the OpenVINO model if OpenVINO is installed."""
+def _measure_cpu(network: DecoMR, folder: Path) -> tuple[dict[str, Parity], dict[str, float]]:
+    """Parity by engine and precision, and the time of a crop in OpenVINO, ms, by precision.
+
+    It also writes the OpenVINO model if OpenVINO is installed.
+    """
     crops, expected = _reference(network)
-    parity = {}
+    parity, times_ms = {}, {}
     engines = available_runtimes()
     if 'openvino' in engines:
         from decomr_core.runtimes.openvino_runtime import convert_onnx, cpu_precisions, run_model
 
         convert_onnx(folder / 'model.onnx', folder / 'model.xml')
         for precision in cpu_precisions():
-            parity[f'openvino {precision}'] = measure_parity(
-                run_model(folder / 'model.xml', crops, precision), expected
-            )
+            outputs, times_ms[precision] = run_model(folder / 'model.xml', crops, precision)
+            parity[f'openvino {precision}'] = measure_parity(outputs, expected)
     if 'onnxruntime' in engines:
         from decomr_core.runtimes.onnxruntime_runtime import run_onnx
 
         parity['onnxruntime f32'] = measure_parity(
             run_onnx(folder / 'model.onnx', crops), expected
         )
-    return parity
+    return parity, times_ms
 
 
-def _measure_tensorrt(network: DecoMR, folder: Path) -> dict[str, Parity]:
-    """Parity by precision, in ONNX Runtime; keeps a half-precision model if it passes."""
+def _measure_tensorrt(network: DecoMR, folder: Path) -> tuple[dict[str, Parity], dict[str, float]]:
+    """Parity by precision, in ONNX Runtime; keeps a half-precision model if it passes.
+
+    Nothing is timed.
+    """
     if 'onnxruntime' not in available_runtimes():
-        return {}
+        return {}, {}
     from decomr_core.runtimes.onnxruntime_runtime import run_onnx
 
     crops, expected = _reference(network)
@@ -207,7 +213,7 @@ def _measure_tensorrt(network: DecoMR, folder: Path) -> dict[str, Parity]:
         logger.warning('the network is not exported in half precision: %s', error)
     if not _passes(parity, 'fp16'):
         half_path.unlink()
-    return parity
+    return parity, {}
 
 
 def _reference(network: DecoMR) -> tuple[np.ndarray, dict[str, np.ndarray]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import re
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from xml.etree import ElementTree
@@ -39,6 +40,10 @@ HALF_PRECISIONS = {'fp16': 'FP16', 'bf16': 'BF16'}
 PRECISIONS = ('f32', *HALF_PRECISIONS)
 """`fp16` and `bf16` (11 and 8 bits of mantissa) are faster on CPUs that support them, with
 AVX512-FP16 or AMX. In the order of accuracy."""
+
+FASTER_SHARE = 0.9
+"""Half precision is used if it takes at most this share of the time of f32. A network whose
+encoder stays float32 may gain nothing, because its values are converted back and forth."""
 
 BATCH_SIZES = (4, 1)
 """A batch of four people takes a quarter less time than four single people; larger batches gain
@@ -143,16 +148,18 @@ def choose_precision(requested: str, supported: Sequence[str], info: dict) -> st
     Args:
         requested: one of `PRECISIONS` or `auto`.
         supported: precisions that the CPU supports.
-        info: `info` of the exported model, with the measured parity.
+        info: `info` of the exported model, with the measured parity and times.
 
     Raises:
         ValueError: the precision is unknown or not supported by this CPU.
     """
     if requested == 'auto':
-        passing = [
-            name for name in HALF_PRECISIONS if name in supported and info[f'passes_{name}']
+        fast = [
+            name
+            for name in HALF_PRECISIONS
+            if name in supported and info[f'passes_{name}'] and _is_faster(name, info)
         ]
-        return [*passing, 'f32'][0]
+        return [*fast, 'f32'][0]
     if requested not in PRECISIONS:
         raise ValueError(
             f'precision is {requested!r}, expected one of: auto, {", ".join(PRECISIONS)}'
@@ -162,6 +169,14 @@ def choose_precision(requested: str, supported: Sequence[str], info: dict) -> st
             f'precision is {requested}, but this CPU has no {requested} arithmetic; use f32'
         )
     return requested
+
+
+def _is_faster(precision: str, info: dict) -> bool:
+    """Whether the export has measured that a half precision is faster; True if it has not."""
+    times_ms = info.get('openvino_ms', {})
+    if not {precision, 'f32'} <= times_ms.keys():  # made on a CPU without this precision
+        return True
+    return times_ms[precision] <= FASTER_SHARE * times_ms['f32']
 
 
 def cpu_precisions() -> tuple[str, ...]:
@@ -211,7 +226,9 @@ def compile_model(path: str | Path, options: dict[str, object]) -> openvino.Infe
     ).create_infer_request()
 
 
-def run_model(path: str | Path, images: np.ndarray, precision: str) -> dict[str, np.ndarray]:
+def run_model(
+    path: str | Path, images: np.ndarray, precision: str
+) -> tuple[dict[str, np.ndarray], float]:
     """Runs a model file once, without tuning, for checks.
 
     Args:
@@ -220,7 +237,7 @@ def run_model(path: str | Path, images: np.ndarray, precision: str) -> dict[str,
         precision: one of `PRECISIONS`.
 
     Returns:
-        The outputs by name.
+        The outputs by name, and the shortest time of an image, ms.
     """
     graph = _core().read_model(path)
     graph.reshape({INPUT_NAME: [1, *images.shape[1:]]})
@@ -233,14 +250,17 @@ def run_model(path: str | Path, images: np.ndarray, precision: str) -> dict[str,
         )
         .create_infer_request()
     )
-    results = []
+    results, times_s = [], []
     for image in images:  # one by one, because preset `paper` needs much memory
+        started_s = time.perf_counter()
         request.infer({INPUT_NAME: image[None]})
+        times_s.append(time.perf_counter() - started_s)
         results.append([request.get_tensor(name).data.copy() for name in OUTPUT_NAMES])
-    return {
+    outputs = {
         name: np.concatenate(values)
         for name, values in zip(OUTPUT_NAMES, zip(*results, strict=True), strict=True)
     }
+    return outputs, min(times_s) * 1e3
 
 
 def _compiled(

@@ -65,11 +65,24 @@ def test_half_precision_is_chosen_only_where_it_is_fast_and_passed_the_check(
             choose_precision(name, can, {})
 
 
+def test_half_precision_is_used_only_if_the_export_measured_that_it_is_faster() -> None:
+    info = {'passes_fp16': True, 'passes_bf16': True}
+    for times_ms, expected in (
+        ({'f32': 20.0, 'fp16': 21.0, 'bf16': 15.0}, 'bf16'),
+        ({'f32': 20.0, 'fp16': 19.0, 'bf16': 19.0}, 'f32'),
+        ({'f32': 20.0, 'fp16': 12.0, 'bf16': 11.0}, 'fp16'),
+        ({'f32': 20.0}, 'fp16'),
+    ):
+        chosen = choose_precision('auto', PRECISIONS, {**info, 'openvino_ms': times_ms})
+        assert chosen == expected, times_ms
+
+
 @pytest.mark.parametrize('precision', ['fp16', 'bf16'])
 def test_the_export_measures_whether_half_precision_passes(
     model: ExportedModel, precision: str
 ) -> None:
     assert (f'openvino {precision}' in model.info['parity']) == (precision in cpu_precisions())
+    assert model.info['openvino_ms'].keys() == set(cpu_precisions())
     measured = model.info['parity'].get(f'openvino {precision}')
     passes = measured is not None and parity.Parity(**measured).passes(precision)
     assert model.info[f'passes_{precision}'] == passes
@@ -88,7 +101,9 @@ def test_the_runtime_uses_the_precision_that_passed_in_the_export(
         monkeypatch.setattr(
             loading,
             'exported_model',
-            lambda *_, passes=passes: replace(model, info={**model.info, **passes}),
+            lambda *_, passes=passes: replace(
+                model, info={**model.info, **passes, 'openvino_ms': {}}
+            ),
         )
         assert load_runtime('openvino', **trained).precision == precision
 
