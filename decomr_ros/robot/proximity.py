@@ -188,10 +188,8 @@ class ProximityOutput:
             if self._given_parts:
                 return self._given_parts, ''
             return [], 'no robot is given; set robot_parts or use_robot_description'
-        described = self._description.parts
-        if described is None:
-            return [], self._description.problem
-        return joined_parts(self._given_parts + described), ''
+        described, problem = self._description.found
+        return joined_parts(self._given_parts + described), problem
 
     def _placed(
         self, parts: list[RobotPart], header: Header
