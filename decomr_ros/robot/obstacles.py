@@ -95,10 +95,9 @@ class ObstacleOutput:
             self._warnings.end(*WARNINGS)
             return
         header = result.header
-        if not header.frame_id:  # `Inputs` has warned of it
-            return
         target_from_camera = self._target_from_camera(header)
         if target_from_camera is None:
+            self._values = {}
             return
         self._last_header = header
         self._warn_of_people_without_position(result)
@@ -132,6 +131,7 @@ class ObstacleOutput:
 
         No place is shown as free, because the camera does not look.
         """
+        self._values = {}
         frame_id = self._parameters.obstacle_frame or header.frame_id
         if not self._parameters.publish_obstacles or not frame_id:
             return
@@ -156,6 +156,8 @@ class ObstacleOutput:
 
     def _target_from_camera(self, header: Header) -> np.ndarray | None:
         """The transform (4, 4) to the frame of the clouds; None, with a warning: unknown."""
+        if not header.frame_id:  # `Inputs` has warned of it
+            return None
         frame_id = self._parameters.obstacle_frame
         if not frame_id or self._transforms is None:
             return np.eye(4)
