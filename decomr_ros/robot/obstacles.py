@@ -105,18 +105,18 @@ class ObstacleOutput:
             _region(mesh, result.uncertainties[track_id])
             for track_id, mesh in result.people.items()
         ]
-        points, cell_m = obstacle_points(regions, CELL_M, MOST_POINTS)
+        points, cells_m = obstacle_points(regions, CELL_M, MOST_POINTS)
         ids = np.repeat(np.array([*result.people], np.int32), [len(part) for part in points])
         together = np.concatenate([np.zeros((0, 3), np.float32), *points])
         if self._obstacles.get_subscription_count():
             self._send(self._obstacles, header, together, ids, target_from_camera)
         if self._clearing.get_subscription_count():
-            ends = self._free_rays(result, regions, points, cell_m, target_from_camera)
+            ends = self._free_rays(result, regions, points, cells_m, target_from_camera)
             none = np.full(len(ends), -1, np.int32)
             self._send(self._clearing, header, ends, none, target_from_camera)
         self._values = {
             'obstacle_points': str(len(together)),
-            'obstacle_cell_m': f'{cell_m:.3f}',
+            'obstacle_cell_m': f'{max(cells_m, default=CELL_M):.3f}',
             'places_to_clear': str(len(self._left)),
         }
 
@@ -199,7 +199,7 @@ class ObstacleOutput:
         result: FrameResult,
         regions: list[BodyRegion],
         points: list[np.ndarray],
-        cell_m: float,
+        cells_m: list[float],
         target_from_camera: np.ndarray,
     ) -> np.ndarray:
         """The ends of the rays of an image, (N, 3) metres, camera optical frame."""
@@ -214,7 +214,7 @@ class ObstacleOutput:
             width,
             height,
             points,
-            cell_m,
+            cells_m,
             [_cells_with(mesh, width, height) for mesh in result.people.values()],
         )
         return self._left.update(
