@@ -85,7 +85,7 @@ class ObstacleOutput:
 
     @property
     def needs_motion(self) -> bool:
-        """Always False: velocities are not used."""
+        """Always False: velocities of people are not used."""
         return False
 
     def publish(self, result: FrameResult) -> None:

@@ -101,7 +101,7 @@ class ProximityOutput:
 
     @property
     def needs_motion(self) -> bool:
-        """Whether it has subscribers and needs velocities of people: it needs none."""
+        """Always False: velocities of people are not used."""
         return False
 
     def publish(self, result: FrameResult) -> None:
