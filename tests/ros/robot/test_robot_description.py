@@ -7,11 +7,19 @@ from collections.abc import Callable
 from types import SimpleNamespace
 
 import pytest
+from decomr.msg import ProximityArray
 from std_msgs.msg import String
 
+from decomr_core.body_models import BodyModel
+from decomr_core.uv.topology import Topology
+from decomr_core.uv.uv_map import UVMap
+from decomr_ros.node.qos import LATCHED
 from decomr_ros.robot import robot_description
 from decomr_ros.robot.robot_description import RobotDescription
 from decomr_ros.robot.urdf import parts_from_urdf
+from tests.ros.conftest import RosTest
+from tests.ros.inner_node import HEIGHT, WIDTH, InnerNode, values_of
+from tests.ros.node_client import FRAME
 
 
 def urdf(link: str) -> str:
@@ -99,3 +107,31 @@ def test_any_error_is_stated_and_the_next_robot_is_read(
     robot.publish(urdf('a'))
     wait()
     assert robot.state == (['a'], '')
+
+
+def test_a_real_node_reads_the_robot_again_after_it_is_configured_again(
+    ros: RosTest, monkeypatch: pytest.MonkeyPatch, tiny_body: BodyModel, tiny_uv_map: UVMap
+) -> None:
+    topology = Topology.from_body(tiny_body, tiny_uv_map)
+    inner = InnerNode(ros, monkeypatch, topology, use_robot_description=True)
+    publisher = ros.node.create_publisher(String, 'robot_description', LATCHED)
+    arrays: list[ProximityArray] = []
+    ros.node.create_subscription(ProximityArray, 'proximity', arrays.append, 10)
+    for robot in ('broken', urdf(FRAME), urdf(FRAME)):
+        publisher.publish(String(data=robot))
+        arrays.clear()
+        camera = inner.activate()
+        inner.wait_for_listeners('proximity')
+        for _ in range(50):  # the first images may come before the robot
+            people = camera.show(HEIGHT, WIDTH).meshes
+            problem = values_of(inner.status()).get('warning_proximity_robot', '')
+            if people and (arrays or 'is not XML' in problem):
+                break
+        if robot == 'broken':
+            assert 'is not XML' in problem and arrays == []
+        else:
+            assert {one.robot_frame for one in arrays[-1].proximities} == {FRAME}
+            assert len(arrays[-1].proximities) == len(people) == 2
+        inner.node.trigger_deactivate()
+        inner.node.trigger_cleanup()
+    inner.node.close()
