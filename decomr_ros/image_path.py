@@ -110,7 +110,7 @@ class ImagePath:
         self._parameters = parameters
 
     def _advance_to(self, header: Header) -> float | None:
-        """Ends all tracks if the stamp of an image jumps back, as in a bag that starts again.
+        """Begins anew if the stamp of an image jumps back, as in a bag that starts again.
 
         Args:
             header: of the next image.
@@ -121,6 +121,8 @@ class ImagePath:
         stamp_ns = nanoseconds_from_stamp(header.stamp)
         if self._stamps.image_jumps_back(stamp_ns, self._last_stamp_ns):
             self._parts.pipeline.reset()
+            if self._parts.transforms is not None:
+                self._parts.transforms.clear()
         self._last_stamp_ns = stamp_ns
         self._last_frame_id = header.frame_id or self._last_frame_id
         return None if stamp_ns == 0 else stamp_ns / 1e9

@@ -36,6 +36,7 @@ class NodeParts:
         outputs: the publishers.
         robot_outputs: the publishers of what a robot acts on.
         fixed_frame: the pose of the camera in the frame of smoothing.
+        transforms: looks up frames; None: no parameter needs one.
         rate_log: the periodic log lines.
     """
 
@@ -44,6 +45,7 @@ class NodeParts:
     outputs: Outputs
     robot_outputs: RobotOutputs
     fixed_frame: FixedFrame
+    transforms: Transforms | None
     rate_log: RateLog
 
     @classmethod
@@ -96,7 +98,7 @@ class NodeParts:
         fixed_frame = FixedFrame(transforms, parameters.smoothing_frame, warnings)
         rate_log = RateLog(node, parameters.log_period_s, inputs, worker, statistics)
         releases.callback(rate_log.destroy)
-        return cls(inputs, pipeline, outputs, robot_outputs, fixed_frame, rate_log)
+        return cls(inputs, pipeline, outputs, robot_outputs, fixed_frame, transforms, rate_log)
 
 
 def _needs_transforms(parameters: NodeParameters) -> bool:

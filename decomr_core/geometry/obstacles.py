@@ -180,8 +180,12 @@ def body_region(
 
 def obstacle_points(
     regions: Sequence[BodyRegion], cell_m: float, most: int
-) -> tuple[list[np.ndarray], float]:
-    """Points that fill all regions; the cells grow if the points would be too many.
+) -> tuple[list[np.ndarray], list[float]]:
+    """Points that fill all regions; cells grow if the points would be too many.
+
+    Each region has its own cells. The smallest regions come first, and each may use an equal share
+    of the points that are left: somebody who is far away, and whose place is uncertain, does not
+    thin out the points of somebody near.
 
     Args:
         regions: of the people.
@@ -189,21 +193,30 @@ def obstacle_points(
         most: largest number of points.
 
     Returns:
-        For each region (N, 3) float32 metres, and the side of the cells, metres.
+        For each region (N, 3) float32 metres, and the side of its cells, metres.
 
     Raises:
-        ValueError: `most` is not positive.
+        ValueError: `most` is not positive, or less than the number of regions.
     """
-    if most < 1:
-        raise ValueError(f'most is {most}, expected at least 1')
-    cell_m = max([cell_m, *(region.column_m for region in regions)])
+    if most < max(len(regions), 1):
+        raise ValueError(f'most is {most}, expected at least 1, and one for each region')
+    volumes = [region.volume_m3() for region in regions]
+    points, cells_m = [np.zeros((0, 3), np.float32)] * len(regions), [cell_m] * len(regions)
+    for rank, index in enumerate(np.argsort(volumes)):
+        share = (most - sum(map(len, points))) // (len(regions) - rank)
+        points[index], cells_m[index] = _points_of(regions[index], volumes[index], cell_m, share)
+    return points, cells_m
+
+
+def _points_of(
+    region: BodyRegion, volume_m3: float, cell_m: float, most: int
+) -> tuple[np.ndarray, float]:
+    """At most so many points of one region, and the side of its cells, metres."""
     # Two points in each cube of the lattice.
-    volume = sum(region.volume_m3() for region in regions)
-    cell_m = max(cell_m, math.sqrt(5) / 2 * (2 * volume / most) ** (1 / 3) * 1.01)
-    points = [region.points(cell_m) for region in regions]
-    while sum(map(len, points)) > most:
+    fewest_m = math.sqrt(5) / 2 * (2 * volume_m3 / most) ** (1 / 3) * 1.01
+    cell_m = max(cell_m, region.column_m, fewest_m)
+    while len(points := region.points(cell_m)) > most:
         cell_m *= CELL_GROWTH
-        points = [region.points(cell_m) for region in regions]
     return points, cell_m
 
 

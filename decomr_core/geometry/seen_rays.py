@@ -48,7 +48,7 @@ class SeenRays:
         width: int,
         height: int,
         obstacles: Sequence[np.ndarray],
-        spacing_m: float,
+        spacings_m: Sequence[float],
         masks: Sequence[np.ndarray],
     ) -> SeenRays:
         """The rays of an image with people.
@@ -59,13 +59,13 @@ class SeenRays:
             height: of the image, px.
             obstacles: for each person (N, 3) points that fill the region where the person may be,
                 metres, camera optical frame.
-            spacing_m: the points fill the region so that no point of it is farther than this from
-                one of them, metres.
+            spacings_m: for each person, metres: no point of the region is farther than this from
+                one of the points that fill it.
             masks: for each person (rows, columns) bool, the cells that show the person.
         """
         shape = cell_shape(width, height)
         rays = cls(intrinsics, width, height, np.full(shape, np.inf, np.float32))
-        for points, mask in zip(obstacles, masks, strict=True):
+        for points, spacing_m, mask in zip(obstacles, spacings_m, masks, strict=True):
             if len(points) == 0:
                 continue
             limits = rays._limits_of(points, spacing_m)

@@ -22,6 +22,7 @@ __all__ = [
     'VelocityState',
     'low_pass_weight',
     'velocity_delay_s',
+    'velocity_weight',
 ]
 
 MIN_STEP_S = 1e-3
@@ -104,10 +105,7 @@ class VelocityState:
         root_first = root_velocity = (root - self.root) / step_s
         body_first = body_velocity = (body - self.body) * np.float32(1 / step_s)
         if self.root_velocity is not None:
-            weight = max(
-                float(low_pass_weight(NUM_STAGES * cutoff_hz, step_s)),
-                step_s / (time_s - self.start_s),
-            )
+            weight = velocity_weight(NUM_STAGES * cutoff_hz, step_s, time_s - self.start_s)
             root_first = _mixed(self.root_first, root_first, weight)
             body_first = _mixed(self.body_first, body_first, weight)
             root_velocity = _mixed(self.root_velocity, root_first, weight)
@@ -166,6 +164,17 @@ def low_pass_weight(
     """
     radians = cutoff_hz * (step_s * 2 * math.pi)
     return radians / (radians + 1)
+
+
+def velocity_weight(cutoff_hz: float, step_s: float, observed_s: float) -> float:
+    """Weight of the newest difference in a velocity, which starts as the mean since the start.
+
+    Args:
+        cutoff_hz: cutoff of the low-pass.
+        step_s: time since the last value, s.
+        observed_s: time since the first value, s.
+    """
+    return max(float(low_pass_weight(cutoff_hz, step_s)), step_s / observed_s)
 
 
 def velocity_delay_s(cutoff_hz: float, interval_s: float) -> float:

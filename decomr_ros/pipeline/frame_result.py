@@ -77,5 +77,12 @@ def placed_people(meshes: Sequence[HumanMesh]) -> dict[int, HumanMesh]:
 
 
 def _is_finite(mesh: HumanMesh) -> bool:
-    numbers = (mesh.vertices, mesh.translation, mesh.weak_camera, mesh.crop_center, mesh.crop_side)
+    numbers = (
+        mesh.vertices,
+        mesh.translation,
+        mesh.weak_camera,
+        mesh.crop_center,
+        mesh.crop_side,
+        mesh.depth_change,
+    )
     return all(np.isfinite(values).all() for values in numbers)

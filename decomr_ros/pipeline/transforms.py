@@ -62,7 +62,8 @@ class Transforms:
         except ImportError:
             return
         self.is_available = True
-        self._error = tf2_ros.TransformException
+        # ValueError: a name that tf2 cannot take as text.
+        self._errors = tf2_ros.TransformException, ValueError
         self._buffer = tf2_ros.Buffer()
         self._listener = tf2_ros.TransformListener(self._buffer, node)
 
@@ -76,7 +77,7 @@ class Transforms:
 
         Raises:
             TransformUnknown: there is none, it is more than `LATEST_TF_S` older than the image,
-                or it is not finite.
+                it is not finite, or it changes and the image has no stamp.
         """
         if target == source:
             return FoundTransform(np.eye(4), 0.0)
@@ -87,7 +88,7 @@ class Transforms:
         try:
             try:
                 found, age_s = self._buffer.lookup_transform(target, source, header.stamp), 0.0
-            except self._error:
+            except self._errors:
                 found = self._buffer.lookup_transform(target, source, Time())
                 age_s = (
                     nanoseconds_from_stamp(header.stamp)
@@ -95,14 +96,26 @@ class Transforms:
                 ) / 1e9
                 if not 0 <= age_s <= LATEST_TF_S:
                     raise
-        except self._error as error:
+        except self._errors as error:
             raise TransformUnknown(
                 f'{str(error).rstrip(".")}; does somebody publish it on /tf?'
             ) from error
+        stamp_ns, found_ns = map(nanoseconds_from_stamp, (header.stamp, found.header.stamp))
+        # For the time 0 tf2 returns the newest, whose stamp is 0 only if nothing on the way moves.
+        if stamp_ns == 0 and found_ns != 0:
+            raise TransformUnknown('the image has no stamp, and the frames move')
         matrix = _matrix(found.transform)
         if not np.isfinite(matrix).all():
             raise TransformUnknown('it contains a number that is not finite')
         return FoundTransform(matrix, age_s)
+
+    def clear(self) -> None:
+        """Forgets all transforms but the static ones: the stamps of the images jump back.
+
+        tf2 would ignore new transforms that are 10 s older than the newest one.
+        """
+        if self._buffer is not None:
+            self._buffer.clear()
 
     def destroy(self) -> None:
         """Ends the listener; afterwards every transform is unknown."""

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from decomr_core.people.smoothing import SmoothingConfig
-from decomr_core.people.velocity import MIN_STEP_S, NUM_STAGES, low_pass_weight
+from decomr_core.people.velocity import MIN_STEP_S, NUM_STAGES, velocity_weight
 
 __all__ = ['ApproachRates']
 
@@ -72,9 +72,8 @@ def _updated(before: _Rate | None, distance_m: float, time_s: float) -> _Rate:
         return before
     first = second = (distance_m - before.distance_m) / step_s
     if before.first is not None and before.second is not None:
-        weight = max(
-            float(low_pass_weight(NUM_STAGES * config.speed_cutoff_hz, step_s)),
-            step_s / (time_s - before.start_s),
+        weight = velocity_weight(
+            NUM_STAGES * config.speed_cutoff_hz, step_s, time_s - before.start_s
         )
         first = before.first + weight * (first - before.first)
         second = before.second + weight * (first - before.second)

@@ -68,7 +68,7 @@ class DepthWithoutPeople:
 
     @property
     def needs_motion(self) -> bool:
-        """Always False: velocities are not used."""
+        """Always False: velocities of people are not used."""
         return False
 
     def publish(self, result: FrameResult) -> None:

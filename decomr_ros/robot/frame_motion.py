@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from decomr_core.people.velocity import MIN_STEP_S, low_pass_weight
+from decomr_core.people.velocity import MIN_STEP_S, velocity_weight
 from decomr_ros.pipeline.transforms import LATEST_TF_S
 
 __all__ = ['FrameMotions']
@@ -84,7 +84,7 @@ def _updated(before: _Motion, pose: np.ndarray, time_s: float) -> _Motion:
     turn, _ = cv2.Rodrigues(pose[:3, :3] @ before.pose[:3, :3].T)
     angular = turn[:, 0] / step_s
     if before.linear is not None and before.angular is not None:
-        weight = max(float(low_pass_weight(CUTOFF_HZ, step_s)), step_s / (time_s - before.start_s))
+        weight = velocity_weight(CUTOFF_HZ, step_s, time_s - before.start_s)
         linear = before.linear + weight * (linear - before.linear)
         angular = before.angular + weight * (angular - before.angular)
     return _Motion(before.start_s, time_s, pose, linear, angular)

@@ -85,7 +85,7 @@ class ObstacleOutput:
 
     @property
     def needs_motion(self) -> bool:
-        """Always False: velocities are not used."""
+        """Always False: velocities of people are not used."""
         return False
 
     def publish(self, result: FrameResult) -> None:
@@ -95,10 +95,9 @@ class ObstacleOutput:
             self._warnings.end(*WARNINGS)
             return
         header = result.header
-        if not header.frame_id:  # `Inputs` has warned of it
-            return
         target_from_camera = self._target_from_camera(header)
         if target_from_camera is None:
+            self._values = {}
             return
         self._last_header = header
         self._warn_of_people_without_position(result)
@@ -106,18 +105,18 @@ class ObstacleOutput:
             _region(mesh, result.uncertainties[track_id])
             for track_id, mesh in result.people.items()
         ]
-        points, cell_m = obstacle_points(regions, CELL_M, MOST_POINTS)
+        points, cells_m = obstacle_points(regions, CELL_M, MOST_POINTS)
         ids = np.repeat(np.array([*result.people], np.int32), [len(part) for part in points])
         together = np.concatenate([np.zeros((0, 3), np.float32), *points])
         if self._obstacles.get_subscription_count():
             self._send(self._obstacles, header, together, ids, target_from_camera)
         if self._clearing.get_subscription_count():
-            ends = self._free_rays(result, regions, points, cell_m, target_from_camera)
+            ends = self._free_rays(result, regions, points, cells_m, target_from_camera)
             none = np.full(len(ends), -1, np.int32)
             self._send(self._clearing, header, ends, none, target_from_camera)
         self._values = {
             'obstacle_points': str(len(together)),
-            'obstacle_cell_m': f'{cell_m:.3f}',
+            'obstacle_cell_m': f'{max(cells_m, default=CELL_M):.3f}',
             'places_to_clear': str(len(self._left)),
         }
 
@@ -132,6 +131,7 @@ class ObstacleOutput:
 
         No place is shown as free, because the camera does not look.
         """
+        self._values = {}
         frame_id = self._parameters.obstacle_frame or header.frame_id
         if not self._parameters.publish_obstacles or not frame_id:
             return
@@ -156,6 +156,8 @@ class ObstacleOutput:
 
     def _target_from_camera(self, header: Header) -> np.ndarray | None:
         """The transform (4, 4) to the frame of the clouds; None, with a warning: unknown."""
+        if not header.frame_id:  # `Inputs` has warned of it
+            return None
         frame_id = self._parameters.obstacle_frame
         if not frame_id or self._transforms is None:
             return np.eye(4)
@@ -197,7 +199,7 @@ class ObstacleOutput:
         result: FrameResult,
         regions: list[BodyRegion],
         points: list[np.ndarray],
-        cell_m: float,
+        cells_m: list[float],
         target_from_camera: np.ndarray,
     ) -> np.ndarray:
         """The ends of the rays of an image, (N, 3) metres, camera optical frame."""
@@ -212,7 +214,7 @@ class ObstacleOutput:
             width,
             height,
             points,
-            cell_m,
+            cells_m,
             [_cells_with(mesh, width, height) for mesh in result.people.values()],
         )
         return self._left.update(

@@ -49,6 +49,8 @@ if TYPE_CHECKING:
 __all__ = ['ProximityOutput']
 
 TOPICS = {'proximity': ProximityArray, 'proximity/markers': MarkerArray}
+MOST_NAMES = 5
+"""Largest number of frames that a warning names."""
 RECENT_S = 1.0
 """Time over which /diagnostics shows the smallest distance, s."""
 ROBOT, FRAMES, PEOPLE = 'proximity_robot', 'proximity_frames', 'proximity_people'
@@ -99,7 +101,7 @@ class ProximityOutput:
 
     @property
     def needs_motion(self) -> bool:
-        """Whether it has subscribers and needs velocities of people: it needs none."""
+        """Always False: velocities of people are not used."""
         return False
 
     def publish(self, result: FrameResult) -> None:
@@ -135,11 +137,11 @@ class ProximityOutput:
             age=(self._node.get_clock().now().nanoseconds - stamp_ns) / NS_PER_S,
             motion_delay=self._delay.at(result.header),
             unplaced_people=len(result.meshes) - len(result.people),
-            unknown_frames=unknown,
+            unknown_frames=list(unknown),
             proximities=[self._message(pair, rates, out_from_camera) for pair in pairs],
         )
         self._recent.add(pairs, is_complete=not (array.unplaced_people or unknown))
-        self._warn_of_unknown(array.unplaced_people, unknown)
+        self._warn_of_unknown(result.header.frame_id, array.unplaced_people, unknown)
         if self._is_wanted('proximity'):
             self._publishers['proximity'].publish(array)
         if self._is_wanted('proximity/markers'):
@@ -188,28 +190,20 @@ class ProximityOutput:
             if self._given_parts:
                 return self._given_parts, ''
             return [], 'no robot is given; set robot_parts or use_robot_description'
-        described = self._description.parts
-        if described is None:
-            return [], self._description.problem
-        return joined_parts(self._given_parts + described), ''
+        described, problem = self._description.found
+        return joined_parts(self._given_parts + described), problem
 
     def _placed(
         self, parts: list[RobotPart], header: Header
-    ) -> tuple[list[PlacedPart], list[str]]:
-        """The parts in the camera frame at the stamp, and the frames that are unknown."""
+    ) -> tuple[list[PlacedPart], dict[str, str]]:
+        """The parts in the camera frame at the stamp, and why other frames are unknown."""
         assert self._transforms is not None  # otherwise there are no parts
-        placed, unknown = [], []
+        placed, unknown = [], {}
         for part in parts:
             try:
                 found = self._transforms.lookup(header.frame_id, part.frame, header)
             except TransformUnknown as error:
-                unknown.append(part.frame)
-                self._warnings.set(
-                    FRAMES,
-                    f'the distance to {part.frame} is unknown: no transform to '
-                    f'{header.frame_id}: {error}',
-                    1,
-                )
+                unknown[part.frame] = str(error)
                 continue
             placed.append(
                 PlacedPart(part.frame, part.boxes.moved(found.matrix), found.matrix, found.age_s)
@@ -246,9 +240,21 @@ class ProximityOutput:
             is_visible=pair.is_visible,
         )
 
-    def _warn_of_unknown(self, unplaced_people: int, unknown: list[str]) -> None:
+    def _warn_of_unknown(
+        self, camera_frame: str, unplaced_people: int, unknown: Mapping[str, str]
+    ) -> None:
         """Ends or states the warnings about people and frames that are left out."""
-        if not unknown:
+        if unknown:
+            # One text for all frames: several in turn would be logged again and again.
+            more = len(unknown) - MOST_NAMES
+            names = ', '.join([*unknown][:MOST_NAMES]) + (f' and {more} more' if more > 0 else '')
+            self._warnings.set(
+                FRAMES,
+                f'the distance to {names} is unknown: no transform to {camera_frame}: '
+                f'{next(iter(unknown.values()))}',
+                1,
+            )
+        else:
             self._warnings.end_soon(FRAMES)
         if unplaced_people:
             self._warnings.set(

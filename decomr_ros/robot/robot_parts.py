@@ -54,12 +54,13 @@ def joined_parts(parts: Sequence[RobotPart]) -> list[RobotPart]:
 
 def _parse_entry(entry: str) -> RobotPart:
     """The part of one entry."""
-    frame, *words = entry.replace(',', ' ').split()
+    words = entry.replace(',', ' ').split()
+    frame = ''.join(words[:1]).lstrip('/')  # tf2 rejects a leading slash
     try:
-        numbers = [float(word) for word in words]
+        numbers = [float(word) for word in words[1:]]
     except ValueError:
         numbers = []
-    if len(numbers) not in (1, 4) or not all(map(math.isfinite, numbers)):
+    if not frame or len(numbers) not in (1, 4) or not all(map(math.isfinite, numbers)):
         raise ValueError(f'robot_parts contains {entry!r}; {FORMAT}')
     radius, end = numbers[0], np.array([numbers[1:] or [0.0] * 3])
     if radius < 0 or max(map(abs, numbers)) > MAX_SIZE_M:
@@ -67,7 +68,4 @@ def _parse_entry(entry: str) -> RobotPart:
             f'robot_parts contains {entry!r}, with a negative radius or more than '
             f'{MAX_SIZE_M:g} m; {FORMAT}'
         )
-    # tf2 rejects a leading slash.
-    return RobotPart(
-        frame.lstrip('/'), RoundedBoxes.capsules(np.zeros((1, 3)), end, np.array([radius]))
-    )
+    return RobotPart(frame, RoundedBoxes.capsules(np.zeros((1, 3)), end, np.array([radius])))

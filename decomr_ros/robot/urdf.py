@@ -22,6 +22,11 @@ from decomr_ros.robot.robot_parts import RobotPart
 
 __all__ = ['parts_from_urdf']
 
+MOST_BYTES = 100_000_000
+"""Largest size of the file of a mesh, bytes. A binary STL of 66 MB, with 1.3 million triangles,
+needs 1 GB of memory while it is read."""
+MOST_BOX_POINTS = 5000
+"""Most vertices from which the axes of the box around a mesh are found, which takes longest."""
 MAX_SLABS = 6
 """Most boxes of a mesh."""
 SMALLEST_M = 1e-6
@@ -52,10 +57,12 @@ def parts_from_urdf(text: str, links: Sequence[str] = ()) -> list[RobotPart]:
     if root.tag != 'robot':
         raise ValueError(f'robot_description is not a URDF: its root is <{root.tag}>')
     parts = {}
-    for link in root.iter('link'):
+    for link in root.findall('link'):  # the direct children; <gazebo> may contain links of SDF
         name = link.get('name', '')
         if links and name not in links:
             continue
+        if not name:
+            raise ValueError('robot_description contains a <link> without a name')
         boxes = [_shape(collision, name) for collision in link.findall('collision')]
         if boxes:
             parts[name] = RobotPart(name, RoundedBoxes.joined(boxes))
@@ -139,14 +146,17 @@ def _oriented_box(mesh: Any) -> tuple[np.ndarray, np.ndarray]:
     """The transform (4, 4) into the frame of a small box around a mesh, and its sizes (3,)."""
     import trimesh
 
+    vertices = np.asarray(mesh.vertices)
+    to_box = np.eye(4)
     try:
-        to_box, sizes = trimesh.bounds.oriented_bounds(mesh)
+        some = vertices[:: len(vertices) // MOST_BOX_POINTS + 1]
+        to_box[:3, :3] = trimesh.bounds.oriented_bounds(some)[0][:3, :3]
     except Exception:  # SciPy's hull rejects flat meshes with an error of its own
-        low, high = mesh.bounds
-        to_box = np.eye(4)
-        to_box[:3, 3] = -(low + high) / 2
-        sizes = high - low
-    return np.asarray(to_box), np.asarray(sizes)
+        pass
+    turned = vertices @ to_box[:3, :3].T
+    low, high = turned.min(axis=0), turned.max(axis=0)
+    to_box[:3, 3] = -(low + high) / 2
+    return to_box, high - low
 
 
 def _slab_bounds(
@@ -184,7 +194,7 @@ def _load_mesh(uri: str) -> Any:
     """The mesh of a file.
 
     Raises:
-        ValueError: the file does not exist or cannot be read.
+        ValueError: the file does not exist, is too large, or cannot be read.
         RuntimeError: trimesh is not installed.
     """
     try:
@@ -194,12 +204,24 @@ def _load_mesh(uri: str) -> Any:
             'the robot has meshes, and the package trimesh is not installed; pip install trimesh'
         ) from error
     path = _path(uri)
-    if not path.is_file():
-        raise ValueError(f'the mesh {uri} does not exist')
     try:
-        return trimesh.load(path, force='mesh')
+        if not path.is_file():
+            raise ValueError(f'the mesh {uri} does not exist')
+        num_bytes = path.stat().st_size
+    except OSError as error:
+        raise ValueError(f'the mesh {uri} cannot be read: {error}') from error
+    if num_bytes > MOST_BYTES:
+        raise ValueError(
+            f'the mesh {uri} has {num_bytes / 1e6:.0f} MB, expected at most '
+            f'{MOST_BYTES / 1e6:.0f}; use a mesh with fewer triangles for <collision>'
+        )
+    try:
+        mesh: Any = trimesh.load(path, force='mesh')
+        if mesh.units:  # COLLADA states the unit of its numbers
+            mesh.convert_units('meters')
     except Exception as error:  # each format has errors of its own
         raise ValueError(f'the mesh {uri} cannot be read: {error}') from error
+    return mesh
 
 
 def _path(uri: str) -> Path:

@@ -94,12 +94,30 @@ def test_points_are_limited_by_larger_cells(tiny_body: BodyModel) -> None:
         )
         for x in (-1, 1)
     ]
-    alone, cell_m = obstacle_points(regions[:1], CELL_M, 10**6)
-    assert cell_m == CELL_M and np.array_equal(alone[0], regions[0].points(CELL_M))
-    few, cell_m = obstacle_points(regions, CELL_M, 2000)
+    alone, cells_m = obstacle_points(regions[:1], CELL_M, 10**6)
+    assert cells_m == [CELL_M] and np.array_equal(alone[0], regions[0].points(CELL_M))
+    few, cells_m = obstacle_points(regions, CELL_M, 2000)
     assert 1500 < sum(map(len, few)) <= 2000
-    assert CELL_M < cell_m < 0.5
-    assert obstacle_points([], CELL_M, 100) == ([], CELL_M)
+    assert all(CELL_M < cell_m < 0.5 for cell_m in cells_m)
+    assert obstacle_points([], CELL_M, 100) == ([], [])
+
+
+def test_a_large_region_does_not_thin_out_a_small_one(tiny_body: BodyModel) -> None:
+    vertices = (tiny_body.data.v_template * HALF_TURN).astype(np.float32)
+    small, large = (
+        body_region(
+            vertices + np.float32([0, 0, distance_m]),
+            np.ones(len(vertices), bool),
+            np.array([0, 0, 1.0]),
+            padding,
+            padding,
+        )
+        for distance_m, padding in ((2.0, Padding(0.3, 0.1)), (80.0, Padding(100.0, 1.0)))
+    )
+    points, (large_m, small_m) = obstacle_points([large, small], CELL_M, 90_000)
+    assert small_m == CELL_M and np.array_equal(points[1], small.points(CELL_M))
+    assert large_m > 0.2
+    assert 75_000 < sum(map(len, points)) <= 90_000
 
 
 @pytest.mark.parametrize(('size_m', 'across_m'), [(1.0, 40.0), (2000.0, 0.3), (2000.0, 300.0)])
@@ -112,7 +130,7 @@ def test_a_region_without_reasonable_size_takes_no_more_memory(
     region = body_region(vertices, rng.random(300) < 0.5, np.array([0, 0, 1.0]), padding, padding)
     assert region.near.size < 300**2
     assert region.contains(vertices).all()
-    points, cell_m = obstacle_points([region], CELL_M, 50_000)
+    points, (cell_m,) = obstacle_points([region], CELL_M, 50_000)
     assert 0 < len(points[0]) <= 50_000 and cell_m > CELL_M
 
 

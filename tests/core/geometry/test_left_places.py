@@ -46,9 +46,9 @@ class _Scene:
     ) -> np.ndarray:
         """The rays of an image with people at these places."""
         self.regions = [_region(place) for place in places]
-        self.points, spacing_m = obstacle_points(self.regions, CELL_M, 50_000)
+        self.points, spacings_m = obstacle_points(self.regions, CELL_M, 50_000)
         rays = SeenRays.of_people(
-            K, WIDTH, HEIGHT, self.points, spacing_m, [mask] * len(self.regions)
+            K, WIDTH, HEIGHT, self.points, spacings_m, [mask] * len(self.regions)
         )
         self.time_s += 0.1
         everything = np.concatenate([np.zeros((0, 3), np.float32), *self.points])

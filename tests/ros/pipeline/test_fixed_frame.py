@@ -14,7 +14,7 @@ from std_msgs.msg import Header
 
 from decomr_ros.node.standing_warnings import StandingWarnings
 from decomr_ros.pipeline.fixed_frame import FixedFrame
-from decomr_ros.pipeline.transforms import Transforms
+from decomr_ros.pipeline.transforms import Transforms, TransformUnknown
 
 HEADER = Header(stamp=Time(sec=10, nanosec=50_000_000), frame_id='camera')
 
@@ -27,16 +27,23 @@ class _Buffer:
     """Knows the pose at the newest stamp only."""
 
     newest_s = 10.0
+    is_cleared = False
 
     def lookup_transform(self, target: str, source: str, time: object) -> TransformStamped:
-        if isinstance(time, Time):
+        if '\0' in target:
+            raise ValueError('embedded null character')
+        if isinstance(time, Time) and time != Time():
             raise _NotKnown('extrapolation into the future')
         found = TransformStamped()
-        found.header.stamp = Time(sec=int(self.newest_s))
+        if target != 'static':
+            found.header.stamp = Time(sec=int(self.newest_s))
         found.transform.translation.x = 2.0
         half = math.radians(90) / 2
         found.transform.rotation.z, found.transform.rotation.w = math.sin(half), math.cos(half)
         return found
+
+    def clear(self) -> None:
+        self.is_cleared = True
 
 
 class _Listener:
@@ -91,6 +98,27 @@ def test_an_old_pose_is_not_used_and_the_reason_is_logged(
     monkeypatch.setattr(_Buffer, 'newest_s', 8.0)
     assert _fixed_frame(log).from_camera(HEADER) is None
     assert 'odom from camera is not known: extrapolation' in log[0]
+
+
+def test_an_image_without_a_stamp_has_only_static_transforms(with_tf2: None) -> None:
+    transforms, header = Transforms(object()), Header(frame_id='camera')
+    with pytest.raises(TransformUnknown, match='no stamp'):
+        transforms.lookup('odom', 'camera', header)
+    assert transforms.lookup('static', 'camera', header).age_s == 0
+
+
+def test_a_frame_name_that_tf2_cannot_read_is_unknown(with_tf2: None, log: list[str]) -> None:
+    assert _fixed_frame(log, 'a\0b').from_camera(HEADER) is None
+    assert 'embedded null character' in log[0]
+
+
+def test_transforms_can_be_cleared_also_after_their_end(with_tf2: None) -> None:
+    transforms = Transforms(object())
+    buffer = transforms._buffer
+    transforms.clear()
+    assert buffer.is_cleared
+    transforms.destroy()
+    transforms.clear()
 
 
 def test_without_tf2_the_remedy_is_logged_once(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import numpy as np
 import pytest
@@ -34,6 +35,7 @@ from tests.ros.robot.scene import (
     person_at,
     read_cloud,
     result_of,
+    stamp_of,
     transforms_of,
 )
 
@@ -217,6 +219,25 @@ def test_a_pause_removes_the_obstacles_and_shows_nothing_as_free(output: _Output
         assert output.node.sent(topic)[-1].header.frame_id == 'camera'
     output.see()
     assert len(output.last('obstacles/clearing')) > 0, 'the camera looks again'
+
+
+def test_diagnostics_have_no_number_of_points_while_none_are_published(output: _Output) -> None:
+    nobody = result_of(header=Header(stamp=stamp_of(2.0)))
+    for pause in (lambda: output.output.publish(nobody), lambda: output.output.clear(Header())):
+        output.see(FAR)
+        assert output.output.values()['obstacle_points'] != '0'
+        pause()
+        assert output.output.values() == {}
+
+
+def test_people_whose_uncertainty_is_not_finite_have_no_obstacle_but_others_have(
+    output: _Output, topology: Topology
+) -> None:
+    broken = person_at(topology, (1, 0, 3), 7, has_measured_depth=True, depth_change=math.nan)
+    output.output.publish(result_of(person_at(topology, (0, 0, 3)), broken))
+    _, raw = read_cloud(output.node.sent('obstacles')[-1])
+    assert set(raw['id'].tolist()) == {4}
+    assert 'unknown, not free' in output.warnings.values()['warning_obstacles']
 
 
 def test_obstacles_that_are_switched_off_are_removed(output: _Output) -> None:

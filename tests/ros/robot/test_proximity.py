@@ -22,6 +22,7 @@ from decomr_core.body_models.joints import JOINT_NAMES
 from decomr_core.uv.topology import Topology
 from decomr_core.uv.uv_map import UVMap
 from decomr_ros.messages.meshes import nanoseconds_from_stamp
+from decomr_ros.node import standing_warnings
 from decomr_ros.node.standing_warnings import StandingWarnings
 from decomr_ros.pipeline.frame_result import FrameResult
 from decomr_ros.pipeline.transforms import FoundTransform, Transforms, TransformUnknown
@@ -200,6 +201,22 @@ def test_a_frame_that_is_missing_is_listed_and_has_no_distance(topology: Topolog
     scene.transforms.camera_from.clear()
     scene.show(scene.person(0, 0, 3))
     assert scene.arrays[1].unknown_frames == ['tool', 'hand'] and not scene.arrays[1].proximities
+
+
+def test_many_frames_that_are_missing_are_one_warning_that_is_logged_once(
+    topology: Topology, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f'link_{letter}' for letter in 'abcdefgh']
+    scene = Scene(topology, robot_parts=';'.join(f'{name} 0.1' for name in names))
+    now_s = [0.0]
+    monkeypatch.setattr(standing_warnings.time, 'monotonic', lambda: now_s[0])
+    for _ in range(200):
+        now_s[0] += 1.0
+        scene.time_s += 1.0
+        scene.show(scene.person(0, 0, 3))
+    assert scene.arrays[-1].unknown_frames == names
+    (text,) = scene.log
+    assert 'link_a, link_b, link_c, link_d, link_e and 3 more is unknown' in text
 
 
 def test_people_without_a_position_are_counted_and_have_no_distance(scene: Scene) -> None:

@@ -24,7 +24,17 @@ def test_an_entry_is_a_sphere_or_a_capsule_in_its_frame() -> None:
 
 
 @pytest.mark.parametrize(
-    'text', ['tool0', 'tool0 wide', 'tool0 0.1 0 0', 'tool0 nan', 'tool0 -0.1', 'tool0 60 0 0 400']
+    'text',
+    [
+        'tool0',
+        'tool0 wide',
+        'tool0 0.1 0 0',
+        'tool0 nan',
+        'tool0 -0.1',
+        'tool0 60 0 0 400',
+        ',',
+        '/ 0.1',
+    ],
 )
 def test_an_invalid_entry_is_named_with_the_format(text: str) -> None:
     with pytest.raises(ValueError, match=f'{text}.*expected FRAME RADIUS'):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from decomr_core.geometry.nearest_points import RoundedBoxes
+from decomr_ros.robot import urdf as urdf_module
 from decomr_ros.robot.urdf import parts_from_urdf
 
 trimesh = pytest.importorskip('trimesh')
@@ -91,6 +92,46 @@ def test_a_mesh_is_scaled_and_may_be_flat(tmp_path: Path) -> None:
     assert (excess_m(part.boxes, np.array([[0.5, 0.5, 0], [1, 1, 0]])) < 1e-6).all()
 
 
+def test_a_large_mesh_is_read_in_seconds_and_too_large_a_file_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sphere = trimesh.creation.icosphere(subdivisions=6, radius=0.3)  # all vertices on the hull
+    num_points = []
+    bounds = trimesh.bounds.oriented_bounds
+    monkeypatch.setattr(
+        trimesh.bounds,
+        'oriented_bounds',
+        lambda points: num_points.append(len(points)) or bounds(points),
+    )
+    boxes = _mesh_part(sphere)
+    assert (excess_m(boxes, sphere.vertices) < 1e-4).all()
+    assert 1000 < num_points[0] <= urdf_module.MOST_BOX_POINTS < len(sphere.vertices)
+    monkeypatch.setattr(urdf_module, 'MOST_BYTES', 1000)
+    with pytest.raises(ValueError, match='expected at most .* fewer triangles'):
+        _mesh_part(sphere)
+
+
+def test_a_mesh_that_states_its_unit_is_converted_to_metres(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mesh = trimesh.creation.box((1000, 500, 100))
+    mesh.units = '0.001 * meters'  # as trimesh reads it from COLLADA
+    (tmp_path / 'box.dae').write_text('')
+    monkeypatch.setattr(trimesh, 'load', lambda path, force: mesh)
+    (part,) = parts_from_urdf(urdf(f'<mesh filename="{tmp_path}/box.dae"/>'))
+    corners = np.array([[0.5, 0.25, 0.05], [-0.5, -0.25, -0.05]])
+    assert (np.abs(excess_m(part.boxes, corners)) < 1e-6).all()
+
+
+def test_only_the_links_of_the_robot_itself_are_read() -> None:
+    sphere = '<collision><geometry><sphere radius="1"/></geometry></collision>'
+    text = (
+        f'<robot name="r"><link name="arm">{sphere}</link><gazebo><link name="ground">'
+        '<collision><geometry><plane/></geometry></collision></link></gazebo></robot>'
+    )
+    assert [part.frame for part in parts_from_urdf(text)] == ['arm']
+
+
 def test_links_are_selected_by_name() -> None:
     text = (
         '<robot name="r"><link name="base"/>'
@@ -123,7 +164,9 @@ def test_links_are_selected_by_name() -> None:
         (urdf('<sphere radius="-1"/>'), 'negative'),
         (urdf('<box size="1 2"/>'), 'expected 3 finite'),
         (urdf('<sphere radius="1"/>', '<origin xyz="a b c"/>'), 'xyz is'),
+        (urdf('<sphere radius="1"/>', link=''), '<link> without a name'),
         (urdf('<mesh filename="/nowhere/a.stl"/>'), 'does not exist'),
+        (urdf(f'<mesh filename="/{"a" * 5000}"/>'), 'cannot be read'),
         (urdf('<mesh filename="package://nobody_has_this/a.stl"/>'), 'is not installed'),
         (urdf('<mesh filename="https://example.org/a.stl"/>'), 'neither a file nor in a package'),
     ],
