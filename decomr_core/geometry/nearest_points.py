@@ -19,14 +19,14 @@ from decomr_core.base.structures import check_shape
 
 __all__ = ['NearestPoints', 'RoundedBoxes', 'SurfaceSearch']
 
-NUM_SITES = 500
-"""Number of sites; on an adult they are 6 cm apart."""
+NUM_SITES = 350
+"""Number of sites; on an adult they are about 7 cm apart."""
 
 MEMBER_M = 0.018
 """Side of the cells that contain one member each: the vertices among which the nearest is searched
 first. The vertices of hands and faces are much denser."""
 
-MEMBERS_PER_SITE = 24
+MEMBERS_PER_SITE = 32
 """Number of members that are searched around a site."""
 
 INSIDE_M = 0.2
@@ -222,9 +222,12 @@ class SurfaceSearch:
             for values in (boxes.centers, boxes.rotations, boxes.half_sizes)
         )
         found = sites.ravel()
+        # `take` along one axis is five times as fast as two index arrays.
+        flat, first = points.reshape(-1, 3), (person * self._num_vertices)[:, None]
         for table in (self._members, self._neighbours):
             candidates = table[found]
-            local = points[person[:, None], candidates] - centers[:, None]
+            local = flat.take(candidates + first, axis=0)
+            local -= centers[:, None]
             squares = _squares_outside(np.matmul(local, rotations), half_sizes[:, None])
             found = candidates[np.arange(len(found)), squares.argmin(axis=1)]
         return found.reshape(sites.shape)
@@ -234,7 +237,7 @@ class SurfaceSearch:
         num_people, num_boxes = len(points), len(boxes)
         # Homogeneous coordinates: the transforms to all boxes are one matrix product.
         sites = np.ones((4, num_people * len(self._sites)), np.float32)
-        sites[:3] = points[:, self._sites].reshape(-1, 3).T
+        sites[:3] = points.take(self._sites, axis=1).reshape(-1, 3).T
         to_boxes = np.empty((3, num_boxes, 4), np.float32)
         to_boxes[:, :, :3] = boxes.rotations.transpose(2, 0, 1)
         to_boxes[:, :, 3] = -np.einsum('nij,ni->jn', boxes.rotations, boxes.centers)
@@ -277,7 +280,8 @@ def _squares_outside(local: np.ndarray, half_sizes: np.ndarray) -> np.ndarray:
     local -= half_sizes
     np.maximum(local, 0, out=local)
     local *= local
-    return local.sum(axis=-1)
+    # A sum over an axis of three takes five times as long.
+    return local[..., 0] + local[..., 1] + local[..., 2]
 
 
 def _rotations_to(axes: np.ndarray, lengths: np.ndarray) -> np.ndarray:
