@@ -20,10 +20,10 @@ ROOT_DAMPING_S, DAMPING_S = 2.0, 0.2
 """Times in which the velocity of the root, and velocities relative to it, decay to 1 / e, s.
 
 On motion capture (`benchmarks/prediction.py`) the best pair is (1, 0.2) for exact velocities, and
-(infinity, 0.15) for those of `MeshSmoother`. The minimum is flat: the mean error of this pair is
-larger than either by less than 0.5 mm. 0.3 s ahead the error is then 154 mm, instead of 164 mm
-with one damping of 1 s for the velocities of all joints, and 156 mm with the velocity of the root
-for all joints.
+(infinity, 0.1) for those of `MeshSmoother`. The minimum is flat: the mean error of this pair is
+larger than either by about 1 mm. 0.1 and 0.3 s ahead the error is then 64 and 158 mm, instead of
+64 and 170 mm with one damping of 1 s for the velocities of all joints, and 74 and 156 mm with the
+velocity of the root for all joints.
 """
 
 
