@@ -33,8 +33,8 @@ from decomr_ros.robot.approach_rates import ApproachRates
 from decomr_ros.robot.frame_motion import FrameMotions
 from decomr_ros.robot.nearest_pairs import NearestPair, PlacedPart, nearest_pairs
 from decomr_ros.robot.robot_description import RobotDescription
-from decomr_ros.robot.robot_parts import joined_parts, parse_robot_parts
 from decomr_ros.robot.velocity_delay import VelocityDelay
+from decomr_ros.settings.robot_parts import joined_parts, parse_robot_parts
 
 if TYPE_CHECKING:
     from rclpy.lifecycle import LifecycleNode
@@ -43,8 +43,8 @@ if TYPE_CHECKING:
     from decomr_ros.node.standing_warnings import StandingWarnings
     from decomr_ros.pipeline.frame_result import FrameResult
     from decomr_ros.pipeline.transforms import Transforms
-    from decomr_ros.robot.robot_parts import RobotPart
     from decomr_ros.settings.parameters import NodeParameters
+    from decomr_ros.settings.robot_parts import RobotPart
 
 __all__ = ['ProximityOutput']
 

@@ -14,7 +14,7 @@ from decomr_ros.robot.urdf import parts_from_urdf
 if TYPE_CHECKING:
     from rclpy.node import Node
 
-    from decomr_ros.robot.robot_parts import RobotPart
+    from decomr_ros.settings.robot_parts import RobotPart
 
 __all__ = ['RobotDescription']
 

@@ -18,7 +18,7 @@ from urllib.parse import unquote, urlparse
 import numpy as np
 
 from decomr_core.geometry.nearest_points import RoundedBoxes
-from decomr_ros.robot.robot_parts import RobotPart
+from decomr_ros.settings.robot_parts import RobotPart
 
 __all__ = ['parts_from_urdf']
 

@@ -23,6 +23,7 @@ from decomr_ros.settings.parameter_table import (
     unknown_text,
     watch_changes,
 )
+from decomr_ros.settings.robot_parts import parse_robot_parts
 from decomr_ros.topics.subscriptions import RELIABILITIES
 
 if TYPE_CHECKING:
@@ -262,7 +263,8 @@ class NodeParameters:
     publish_proximity: bool = parameter(
         True,
         'publish proximity and proximity/markers while they have subscribers and the robot is '
-        'given by robot_parts or use_robot_description; needs tf2_ros',
+        'given by robot_parts or use_robot_description; needs tf2_ros for frames other than that '
+        'of the image',
     )
     robot_parts: str = parameter(
         '',
@@ -327,6 +329,11 @@ def find_problems(values: Mapping[str, Any]) -> list[str]:
     problems = [
         found for name, entry in ENTRIES.items() if (found := problem(entry, values[name]))
     ]
+    if not problems:
+        try:
+            parse_robot_parts(values['robot_parts'])
+        except ValueError as error:
+            problems.append(f'parameter {error}')
     warn_s, error_s = values['frame_age_warn_s'], values['frame_age_error_s']
     if not problems and warn_s > error_s:
         problems.append(

@@ -9,6 +9,7 @@ import pytest
 from decomr.msg import ProximityArray
 from geometry_msgs.msg import TransformStamped
 from rclpy.lifecycle import TransitionCallbackReturn
+from rclpy.parameter import Parameter
 
 from decomr_core.body_models import BodyModel
 from decomr_core.uv.topology import Topology
@@ -70,9 +71,9 @@ def test_proximity_has_the_stamp_of_the_image_and_diagnostics_its_smallest_dista
     inner.node.close()
 
 
-def test_invalid_robot_parts_fail_the_configuration_with_the_reason(inner: InnerNode) -> None:
-    inner.set(robot_parts='tool wide')
-    assert inner.node.trigger_configure() == TransitionCallbackReturn.FAILURE
-    assert "robot_parts contains 'tool wide'; expected FRAME RADIUS" in inner.node.last_failure
+def test_invalid_robot_parts_are_rejected_when_they_are_set(inner: InnerNode) -> None:
+    result = inner.node.set_parameters_atomically([Parameter('robot_parts', value='tool wide')])
+    assert not result.successful
+    assert "robot_parts contains 'tool wide'; expected FRAME RADIUS" in result.reason
     inner.set(robot_parts='tool 0.1')
     assert inner.node.trigger_configure() == TransitionCallbackReturn.SUCCESS

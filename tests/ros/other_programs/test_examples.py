@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
-from decomr.msg import HumanMeshArray, MeshTopology
+from decomr.msg import HumanMeshArray, MeshTopology, Proximity, ProximityArray
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_msgs.msg import Header
 
@@ -34,6 +35,41 @@ def test_the_readme_names_each_example() -> None:
     pages = (ROOT / 'README.md').read_text(encoding='utf-8')
     for path in (ROOT / 'examples').glob('*.py'):
         assert f'scripts/with-env python examples/{path.name}' in pages
+
+
+def test_distances_are_printed_and_everything_unknown_is_a_stop(ros: RosTest) -> None:
+    publisher = ros.node.create_publisher(ProximityArray, 'proximity', 10)
+    example = ros.start(ROOT / 'examples/print_distances.py')
+
+    def is_printed(line: str, **fields: object) -> bool:
+        publisher.publish(ProximityArray(**fields))
+        return line in example.output
+
+    near = Proximity(
+        id=3,
+        robot_frame='tool0',
+        body_part='left_wrist',
+        distance=0.84,
+        distance_low=0.61,
+        distance_high=1.02,
+        approach_rate=0.31,
+    )
+    far = Proximity(distance=4.0, distance_low=3.0, distance_high=5.0, approach_rate=math.nan)
+    ros.spin_until(lambda: 'no message for 0.5 s -> stop\n' in example.output)
+    ros.spin_until(lambda: is_printed('nobody -> go\n'))
+    ros.spin_until(
+        lambda: is_printed(
+            '0.84 m (0.61 to 1.02), 0.31 m/s nearer: #3, left_wrist, tool0 -> slow\n',
+            proximities=[near, far],
+        )
+    )
+    ros.spin_until(lambda: is_printed('rate unknown: #0, ,  -> go\n', proximities=[far]))
+    unknown = 'unknown: 1 people, frames: tool0 -> stop\n'
+    ros.spin_until(
+        lambda: is_printed(unknown, proximities=[far], unplaced_people=1, unknown_frames=['tool0'])
+    )
+    assert example.stop() == 0
+    assert 'Traceback' not in example.output
 
 
 def test_people_are_printed_with_their_position_from_the_fields_of_the_messages(

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from decomr_ros.robot.frame_motion import MAX_GAP_S, FrameMotions
-from decomr_ros.robot.robot_parts import parse_robot_parts
+from decomr_ros.settings.robot_parts import parse_robot_parts
 
 FPS = 30
 
