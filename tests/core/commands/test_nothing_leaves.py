@@ -61,6 +61,7 @@ def test_predict_and_its_export_send_no_telemetry(tmp_path: Path, trained: dict[
     assert seen.home <= OURS
 
 
+@pytest.mark.full_size
 def test_doctor_sends_no_telemetry(tmp_path: Path) -> None:
     # With the user's cache: the export, which the test above has, is not to be made once more.
     seen = watched(

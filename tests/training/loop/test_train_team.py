@@ -69,6 +69,7 @@ def finish(process: subprocess.Popen) -> str:
         process.kill()
 
 
+@pytest.mark.full_size
 def test_two_processes_share_each_batch_stop_together_and_resume(
     tmp_path: Path, tiny_body: BodyModel, tiny_uv_map: UVMap
 ):
