@@ -107,6 +107,7 @@ class MeshSmoother:
         self.config = config or SmoothingConfig()
         self.measures_motion = measures_motion
         self._states: dict[int, _FilterState] = {}
+        self._present: frozenset[int] = frozenset()  # track ids in the last image
         self._time_s = -math.inf
         self._is_fixed = False
 
@@ -131,6 +132,7 @@ class MeshSmoother:
         if time_s < self._time_s or is_fixed != self._is_fixed:
             self.reset()
         self._time_s, self._is_fixed = time_s, is_fixed
+        self._present = frozenset(mesh.track_id for mesh in meshes)
         if is_fixed:
             fixed_from_camera = np.asarray(fixed_from_camera, np.float64)
             check_shape('fixed_from_camera', fixed_from_camera, (4, 4))
@@ -165,7 +167,8 @@ class MeshSmoother:
                 'no velocities are measured; use MeshSmoother(measures_motion=True)'
             )
         state = self._states.get(track_id)
-        if state is None or state.velocity is None or state.time_s != self._time_s:
+        is_here = track_id in self._present
+        if not is_here or state is None or state.velocity is None or state.time_s != self._time_s:
             return None
         return state.velocity.motion(state.is_metric, self._is_fixed)
 

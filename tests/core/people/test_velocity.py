@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from decomr_core.base.structures import HumanMesh
@@ -174,6 +174,7 @@ def test_the_velocity_is_late_by_the_stated_time(cutoff_hz: float, fps: int) -> 
 
 
 @given(st.lists(st.tuples(st.floats(-1, 100), st.booleans()), max_size=12))
+@example([(0.0, True), (0.5, True), (0.5, False)])
 def test_every_order_of_times_gives_finite_velocities_or_none(
     images: list[tuple[float, bool]],
 ) -> None:
