@@ -85,7 +85,8 @@ def _people(rng: np.random.Generator, body: Any, count: int) -> np.ndarray:
     poses = torch.as_tensor(sample_poses(rng, count)[0], dtype=torch.float32)
     shapes = torch.as_tensor(sample_shapes(rng, count), dtype=torch.float32)
     vertices = body(poses, shapes)[0].numpy()
-    return vertices + rng.uniform(-FLOOR_M, FLOOR_M, (count, 1, 3)).astype(np.float32) * (1, 0, 1)
+    places = rng.uniform(-FLOOR_M, FLOOR_M, (count, 1, 3)) * (1, 0, 1)
+    return vertices + places.astype(np.float32)  # as the meshes of the product
 
 
 def _parts(rng: np.random.Generator, shape: str) -> RoundedBoxes:
