@@ -12,7 +12,7 @@ import numpy as np
 
 from decomr_core.base.structures import check_shape
 
-__all__ = ['MOST_PAIRS', 'sample_depth', 'translation_from_depth']
+__all__ = ['MOST_PAIRS', 'nearest_pixels', 'sample_depth', 'translation_from_depth']
 
 MOST_PAIRS = 1500
 """This many vertices determine the distance as accurately as all of them."""
@@ -98,10 +98,23 @@ def sample_depth(depth: np.ndarray, image_xy: np.ndarray) -> tuple[np.ndarray, n
     Returns:
         Depth (N,) in the image's unit, NaN if unknown or outside, and flat pixel index (N,).
     """
-    height, width = depth.shape
+    pixels, is_inside = nearest_pixels(depth.shape, image_xy)
+    values = depth.reshape(-1)[pixels].astype(np.float64)
+    return np.where(is_inside & np.isfinite(values) & (values > 0), values, np.nan), pixels
+
+
+def nearest_pixels(shape: tuple[int, ...], image_xy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The nearest pixel of each point.
+
+    Args:
+        shape: height and width of the image, px.
+        image_xy: (N, 2) px.
+
+    Returns:
+        Flat pixel index (N,), 0 for points outside, and whether each point is inside (N,) bool.
+    """
+    height, width = shape
     with np.errstate(invalid='ignore'):
         column, row = np.nan_to_num(np.round(image_xy), nan=-1).astype(np.int64).T
     is_inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
-    pixels = np.where(is_inside, row * width + column, 0)
-    values = depth.reshape(-1)[pixels].astype(np.float64)
-    return np.where(is_inside & np.isfinite(values) & (values > 0), values, np.nan), pixels
+    return np.where(is_inside, row * width + column, 0), is_inside

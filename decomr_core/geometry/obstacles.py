@@ -20,7 +20,7 @@ import numpy as np
 
 from decomr_core.base.structures import check_shape
 
-__all__ = ['BodyRegion', 'Padding', 'body_region', 'obstacle_points']
+__all__ = ['BodyRegion', 'Padding', 'body_region', 'obstacle_points', 'ray_axes']
 
 COLUMN_M = 0.025
 """Side of the square columns of a region, metres: about twice the distance of
@@ -155,7 +155,7 @@ def body_region(
     check_shape('is_visible', is_visible, (len(vertices),))
     if len(vertices) == 0:
         raise ValueError('a region needs at least one vertex')
-    axes = _axes(np.asarray(ray, np.float64))
+    axes = ray_axes(np.asarray(ray, np.float64))
     # One row for each axis: NumPy reduces long rows much faster than short ones.
     x, y, along = axes @ np.asarray(vertices, np.float64).T
     column_m = _column_side(np.ptp(x), np.ptp(y), max(visible.across_m, hidden.across_m))
@@ -220,8 +220,8 @@ def _points_of(
     return points, cell_m
 
 
-def _axes(ray: np.ndarray) -> np.ndarray:
-    """An orthonormal basis (3, 3) as rows, whose last is the ray."""
+def ray_axes(ray: np.ndarray) -> np.ndarray:
+    """An orthonormal basis (3, 3) as rows, whose last is the ray, a unit vector (3,)."""
     helper = np.eye(3)[np.abs(ray).argmin()]
     across = np.cross(helper, ray)
     across /= np.linalg.norm(across)

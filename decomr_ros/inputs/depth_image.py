@@ -11,7 +11,7 @@ import numpy as np
 from std_msgs.msg import Header
 
 from decomr_core.geometry.camera import project_weak_perspective
-from decomr_core.geometry.depth import MOST_PAIRS, translation_from_depth
+from decomr_core.geometry.depth import MOST_PAIRS, nearest_pixels, translation_from_depth
 from decomr_ros.messages.bad_input import BadInput
 from decomr_ros.messages.images import numbers_from_image_message
 
@@ -54,14 +54,9 @@ class DepthImage:
 
     def depths_at(self, image_xy: np.ndarray) -> np.ndarray:
         """The measured depths (N,) at points (N, 2) of the image, metres; NaN where unknown."""
-        height, width = self.numbers.shape
-        column, row = np.round(np.nan_to_num(self.depth_xy(image_xy), nan=-1.0)).T
-        is_inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
-        depths = np.full(len(image_xy), np.nan)
-        pixels = row[is_inside].astype(np.intp), column[is_inside].astype(np.intp)
-        depths[is_inside] = self.numbers[pixels] * self.unit_m
-        depths[~(depths > 0)] = np.nan
-        return depths
+        pixels, is_inside = nearest_pixels(self.numbers.shape, self.depth_xy(image_xy))
+        depths = self.numbers.reshape(-1)[pixels].astype(np.float64) * self.unit_m
+        return np.where(is_inside & (depths > 0), depths, np.nan)
 
 
 def depth_from_message(message: Image, calibration: Calibration) -> DepthImage:

@@ -23,7 +23,7 @@ __all__ = ['HORIZONS_S', 'human_motion_array_message', 'human_motion_message']
 
 HORIZONS_S = (0.1, 0.2, 0.3)
 """Times after the stamp at which joints are predicted, s. Later ones would be worth little: the
-mean error is 154 mm at the last one (`benchmarks/prediction.py`)."""
+mean error is 158 mm at the last one (`benchmarks/prediction.py`)."""
 
 
 def human_motion_array_message(

@@ -23,6 +23,7 @@ except ImportError:  # Humble
 
 if TYPE_CHECKING:
     from rclpy.lifecycle import LifecycleNode, LifecyclePublisher
+    from rclpy.node import Node
 
 __all__ = [
     'LATCHED',
@@ -32,6 +33,7 @@ __all__ = [
     'SubscriptionEventCallbacks',
     'UnsupportedEventTypeError',
     'make_publisher',
+    'topic_below',
 ]
 
 LATCHED = QoSProfile(
@@ -76,3 +78,14 @@ def make_publisher(
             f'{error}; start the node with {name}.reliability as reliable or '
             f'best_effort, {name}.history as keep_last or keep_all'
         ) from error
+
+
+def topic_below(node: Node, name: str) -> str:
+    """The topic to publish on; one below another, as iuv/compressed, follows its remapping.
+
+    Args:
+        node: its owner.
+        name: relative name.
+    """
+    base, slash, rest = name.partition('/')
+    return f'{node.resolve_topic_name(base)}/{rest}' if slash else name

@@ -36,7 +36,7 @@ from decomr_ros.messages.images import image_message
 from decomr_ros.messages.markers import MeshMarkers
 from decomr_ros.messages.meshes import mesh_topology_message, serialized_human_meshes
 from decomr_ros.messages.points import point_cloud_message, points_of_meshes
-from decomr_ros.node.qos import LATCHED, MESH_QOS, make_publisher
+from decomr_ros.node.qos import LATCHED, MESH_QOS, make_publisher, topic_below
 from decomr_ros.outputs.body_frames import BodyFrames
 from decomr_ros.outputs.rep155 import Rep155Bodies
 from decomr_ros.pipeline.frame_result import people_by_id
@@ -101,7 +101,7 @@ class Outputs:
         self._mesh_publisher = make_publisher(node, HumanMeshArray, 'human_meshes', MESH_QOS)
         self._topology_publisher = make_publisher(node, MeshTopology, 'topology', LATCHED)
         self._switched = {
-            name: make_publisher(node, type_, _topic(node, name), IMAGE_QOS)
+            name: make_publisher(node, type_, topic_below(node, name), IMAGE_QOS)
             for name, (type_, _) in SWITCHED.items()
         }
         try:
@@ -266,12 +266,6 @@ class Outputs:
             getattr(self._parameters, SWITCHED[name][1])
             and self._switched[name].get_subscription_count() > 0
         )
-
-
-def _topic(node: LifecycleNode, name: str) -> str:
-    """The topic of an output; a compressed topic follows the remapping of the raw one."""
-    base, slash, transport = name.partition('/')
-    return f'{node.resolve_topic_name(base)}/{transport}' if slash else name
 
 
 def _marker_faces(topology: Topology, num_triangles: int) -> np.ndarray:

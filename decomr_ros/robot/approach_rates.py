@@ -14,6 +14,9 @@ from decomr_core.people.velocity import MIN_STEP_S, NUM_STAGES, velocity_weight
 
 __all__ = ['ApproachRates']
 
+CONFIG = SmoothingConfig()
+"""Cutoff and longest gap are those of people's velocities."""
+
 Pair = tuple[int, str]
 """Track id of a person and tf frame of a robot part."""
 
@@ -64,8 +67,7 @@ class ApproachRates:
 
 def _updated(before: _Rate | None, distance_m: float, time_s: float) -> _Rate:
     """The filter after one more distance; its weights are those of `VelocityState`."""
-    config = SmoothingConfig()
-    if before is None or not 0 <= time_s - before.time_s <= config.max_gap_s:
+    if before is None or not 0 <= time_s - before.time_s <= CONFIG.max_gap_s:
         return _Rate(time_s, time_s, distance_m)
     step_s = time_s - before.time_s
     if step_s < MIN_STEP_S:
@@ -73,7 +75,7 @@ def _updated(before: _Rate | None, distance_m: float, time_s: float) -> _Rate:
     first = second = (distance_m - before.distance_m) / step_s
     if before.first is not None and before.second is not None:
         weight = velocity_weight(
-            NUM_STAGES * config.speed_cutoff_hz, step_s, time_s - before.start_s
+            NUM_STAGES * CONFIG.speed_cutoff_hz, step_s, time_s - before.start_s
         )
         first = before.first + weight * (first - before.first)
         second = before.second + weight * (first - before.second)

@@ -20,12 +20,18 @@ from std_msgs.msg import Header
 from decomr_core.base.structures import person_or_people
 from decomr_core.estimation.person_mask import person_mask
 from decomr_core.geometry.left_places import LeftPlaces
-from decomr_core.geometry.obstacles import BodyRegion, Padding, body_region, obstacle_points
+from decomr_core.geometry.obstacles import (
+    BodyRegion,
+    Padding,
+    body_region,
+    obstacle_points,
+    ray_axes,
+)
 from decomr_core.geometry.seen_rays import SeenRays, cell_shape, cell_side
 from decomr_ros.messages.meshes import nanoseconds_from_stamp
 from decomr_ros.messages.points import POINT_XYZ_ID, point_cloud_message
 from decomr_ros.node.installation import install_hint
-from decomr_ros.node.qos import make_publisher
+from decomr_ros.node.qos import make_publisher, topic_below
 from decomr_ros.pipeline.transforms import TransformUnknown
 
 if TYPE_CHECKING:
@@ -75,9 +81,7 @@ class ObstacleOutput:
         self._node, self._parameters = node, parameters
         self._transforms, self._warnings = transforms, warnings
         self._obstacles = make_publisher(node, PointCloud2, OBSTACLE_TOPIC, QOS)
-        # The second topic follows the remapping of the first one.
-        clearing = f'{node.resolve_topic_name(OBSTACLE_TOPIC)}/clearing'
-        self._clearing = make_publisher(node, PointCloud2, clearing, QOS)
+        self._clearing = make_publisher(node, PointCloud2, topic_below(node, CLEARING_TOPIC), QOS)
         self._left = LeftPlaces()
         self._last_time_s, self._last_frame_id = -math.inf, ''
         self._last_header = Header()
@@ -111,7 +115,7 @@ class ObstacleOutput:
         if self._obstacles.get_subscription_count():
             self._send(self._obstacles, header, together, ids, target_from_camera)
         if self._clearing.get_subscription_count():
-            ends = self._free_rays(result, regions, points, cells_m, target_from_camera)
+            ends = self._free_rays(result, regions, points, together, cells_m, target_from_camera)
             none = np.full(len(ends), -1, np.int32)
             self._send(self._clearing, header, ends, none, target_from_camera)
         self._values = {
@@ -199,10 +203,14 @@ class ObstacleOutput:
         result: FrameResult,
         regions: list[BodyRegion],
         points: list[np.ndarray],
+        together: np.ndarray,
         cells_m: list[float],
         target_from_camera: np.ndarray,
     ) -> np.ndarray:
-        """The ends of the rays of an image, (N, 3) metres, camera optical frame."""
+        """The ends of the rays of an image, (N, 3) metres, camera optical frame.
+
+        `together` (M, 3) are the points of all people.
+        """
         fixed_from_camera = self._fixed_from_camera(result, target_from_camera)
         # A planner in 2D would also clear beside and below a ray that passes over somebody.
         is_everybody_known = len(result.people) == len(result.meshes)
@@ -219,7 +227,7 @@ class ObstacleOutput:
         )
         return self._left.update(
             regions,
-            np.concatenate([np.zeros((0, 3), np.float32), *points]),
+            together,
             rays,
             fixed_from_camera,
             self._last_time_s,
@@ -266,8 +274,7 @@ def _region(mesh: HumanMesh, uncertainty: PositionUncertainty) -> BodyRegion:
     distance = float(np.linalg.norm(position))
     ray = position / distance if distance > 1e-6 else np.array([0.0, 0.0, 1.0])
     # The covariance is the same in all directions across the ray.
-    across = np.cross(ray, np.eye(3)[np.abs(ray).argmin()])
-    across /= np.linalg.norm(across)
+    across = ray_axes(ray)[0]
     visible, hidden = (
         Padding(uncertainty.reach(ray, is_seen), uncertainty.reach(across, is_seen))
         for is_seen in (True, False)

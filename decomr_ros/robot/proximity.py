@@ -26,7 +26,7 @@ from decomr_ros.messages.proximity import (
     proximity_markers,
     transformed_point,
 )
-from decomr_ros.node.qos import MESH_QOS, make_publisher
+from decomr_ros.node.qos import MESH_QOS, make_publisher, topic_below
 from decomr_ros.node.timing import NS_PER_S
 from decomr_ros.pipeline.transforms import TransformUnknown
 from decomr_ros.robot.approach_rates import ApproachRates
@@ -88,10 +88,8 @@ class ProximityOutput:
         self._motions, self._rates = FrameMotions(), ApproachRates()
         self._delay = VelocityDelay()
         self._recent = _Recent()
-        # The second topic follows the remapping of the first one.
-        topics = node.resolve_topic_name('proximity')
         self._publishers = {
-            name: make_publisher(node, type_, name.replace('proximity', topics), MESH_QOS)
+            name: make_publisher(node, type_, topic_below(node, name), MESH_QOS)
             for name, type_ in TOPICS.items()
         }
         self._description: RobotDescription | None = None
@@ -122,16 +120,7 @@ class ProximityOutput:
         self._warnings.end_soon(ROBOT)
         placed, unknown = self._placed(parts, result.header)
         stamp_ns = nanoseconds_from_stamp(result.header.stamp)
-        time_s = stamp_ns / NS_PER_S
-        self._motions.update(
-            {part.frame: (part.camera_from_part, time_s - part.age_s) for part in placed}
-        )
-        if self._search is None:
-            self._search = SurfaceSearch(self._topology.v_template, self._topology.faces)
-        pairs = nearest_pairs(result, placed, self._search, self._motions)
-        rates = self._rates.update(
-            {(pair.track_id, pair.frame): pair.distance_m for pair in pairs}, time_s
-        )
+        pairs, rates = self._measured(result, placed, stamp_ns / NS_PER_S)
         array = ProximityArray(
             header=Header(stamp=result.header.stamp, frame_id=frame_id),
             age=(self._node.get_clock().now().nanoseconds - stamp_ns) / NS_PER_S,
@@ -219,6 +208,19 @@ class ProximityOutput:
             return np.eye(4), (
                 f'proximity_frame {frame_id} from {header.frame_id} is unknown: {error}'
             )
+
+    def _measured(
+        self, result: FrameResult, placed: list[PlacedPart], time_s: float
+    ) -> tuple[list[NearestPair], dict[tuple[int, str], float]]:
+        """The pairs in an image, the nearest first, and their rates of approach, m/s."""
+        self._motions.update(
+            {part.frame: (part.camera_from_part, time_s - part.age_s) for part in placed}
+        )
+        if self._search is None:
+            self._search = SurfaceSearch(self._topology.v_template, self._topology.faces)
+        pairs = nearest_pairs(result, placed, self._search, self._motions)
+        distances = {(pair.track_id, pair.frame): pair.distance_m for pair in pairs}
+        return pairs, self._rates.update(distances, time_s)
 
     def _message(
         self,
