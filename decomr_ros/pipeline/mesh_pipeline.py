@@ -50,8 +50,6 @@ class MeshPipeline:
     on any thread.
 
     Attributes:
-        measures_motion: whether to measure the velocities of people, which takes time; may be
-            changed between two images.
         topology: topology of the meshes.
         description: runtime, precision, weights and model_sha256, as text by name.
     """
@@ -93,7 +91,6 @@ class MeshPipeline:
         # It also measures the velocities.
         self._smoother = MeshSmoother(_smoothing_config(parameters))
         self._is_smoothing = parameters.smoothing
-        self.measures_motion = False
         self.topology: Topology = self._estimator.topology
         self.description = {
             'runtime': self._runtime.name,
@@ -102,6 +99,18 @@ class MeshPipeline:
             'model_sha256': file_hash(find_weights(parameters.weights))[:HASH_DIGITS],
         }
         self._warm_up(parameters)
+
+    @property
+    def measures_motion(self) -> bool:
+        """Whether the velocities of people are measured, which takes time.
+
+        It may be changed between two images.
+        """
+        return self._smoother.measures_motion
+
+    @measures_motion.setter
+    def measures_motion(self, value: bool) -> None:
+        self._smoother.measures_motion = value
 
     def process(
         self, frame: Frame, time_s: float | None, fixed_frame: FixedFrame
@@ -179,7 +188,6 @@ class MeshPipeline:
             fixed_from_camera: (4, 4) transform from the camera's optical frame to a fixed frame,
                 m; None: smoothing is done in the camera frame.
         """
-        self._smoother.measures_motion = self.measures_motion
         if not (self._is_smoothing or self.measures_motion):
             return meshes
         smooth = self._smoother.smooth(meshes, self._tracker.now_s, fixed_from_camera)
