@@ -98,6 +98,12 @@ class DecoMR(nn.Module):
         self.lnet = LNet(config, grid_mapper.location_map_from_vertices(template), reference)
         self.alignment = PixelAlignment(config.pose_components) if config.is_posed else None
 
+    @property
+    def pose_layers(self) -> list[nn.Module]:
+        """The layers that compute the global feature, and from it pose and camera."""
+        layers = [self.cnet.global_head, self.lnet.camera_head, self.lnet.posed_head]
+        return [layer for layer in layers if layer is not None]
+
     def forward(self, images: Tensor, guide_iuv: Tensor | None = None) -> NetworkOutput:
         """Runs the whole network.
 

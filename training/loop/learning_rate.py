@@ -9,7 +9,7 @@ from torch import nn
 
 from decomr_core.networks.blazepose import BlazePoseEncoder
 from decomr_core.networks.decomr import DecoMR
-from training.loop.train_config import INIT_PARTS, OptimizerConfig, StageConfig
+from training.loop.train_config import OptimizerConfig, StageConfig
 
 __all__ = ['learning_rate_at', 'parameter_groups']
 
@@ -43,26 +43,42 @@ def parameter_groups(network: DecoMR, optimizer: OptimizerConfig) -> list[dict[s
 
     Args:
         network: `requires_grad` of its frozen parameters is set to False.
-        optimizer: says how many stages of the encoder are trained, and at which rate.
+        optimizer: says which parts are trained, and at which rates.
     """
-    if network.config.encoder == 'resnet':
-        return [{'params': list(network.parameters()), 'share': 1.0}]
+    trained = [(list(network.parameters()), 1.0)]
+    if optimizer.pose_share != 1:
+        pose = [value for layer in network.pose_layers for value in layer.parameters()]
+        trained = _with_share(trained, pose, optimizer.pose_share)
+    if network.config.encoder != 'resnet':
+        _freeze_for_speed(network, optimizer)
+        encoder = list(network.cnet.encoder.parameters())
+        trained = _with_share(trained, encoder, optimizer.encoder_share)
+    groups = (
+        {'params': [value for value in values if value.requires_grad], 'share': share}
+        for values, share in trained
+    )
+    return [group for group in groups if group['params']]
+
+
+def _with_share(
+    groups: list[tuple[list[nn.Parameter], float]], part: list[nn.Parameter], share: float
+) -> list[tuple[list[nn.Parameter], float]]:
+    """Moves a part of the parameters to a group with a share of its own; 0 freezes it."""
+    if share == 0:
+        for value in part:
+            value.requires_grad_(False)
+    moved = {id(value) for value in part}
+    rest = [([value for value in values if id(value) not in moved], own) for values, own in groups]
+    return [*rest, (part, share)]
+
+
+def _freeze_for_speed(network: DecoMR, optimizer: OptimizerConfig) -> None:
+    """Freezes the early stages and the depthwise convolutions of a pretrained encoder."""
     encoder = network.cnet.encoder
-    assert isinstance(encoder, BlazePoseEncoder)  # the only other encoder
-    encoder.requires_grad_(optimizer.encoder_share > 0)
+    assert isinstance(encoder, BlazePoseEncoder)  # the only pretrained one
     stages = cast('nn.ModuleList', encoder.stages)
     for stage in (encoder.stem, *stages)[: -optimizer.encoder_stages]:
         stage.requires_grad_(False)
     for layer in encoder.modules():
         if isinstance(layer, nn.Conv2d) and layer.groups > 1:
             layer.requires_grad_(False)
-    rest = [
-        parameter
-        for name, parameter in network.named_parameters()
-        if not name.startswith(INIT_PARTS['encoder'])
-    ]
-    groups = [{'params': rest, 'share': 1.0}]
-    trained = [parameter for parameter in encoder.parameters() if parameter.requires_grad]
-    if trained:
-        groups.append({'params': trained, 'share': optimizer.encoder_share})
-    return groups

@@ -88,6 +88,9 @@ class OptimizerConfig:
             backward pass.
         encoder_stages: number of last stages of the pretrained encoder that are trained, of
             `ENCODER_STAGES`; the early stages, at high resolution, take most of the backward pass.
+        pose_share: factor of the rate for the layers that compute the global feature, the posed
+            reference map and the camera (`DecoMR.pose_layers`); 0 freezes them. After
+            `training.pose_heads`, small batches would make them worse.
     """
 
     learning_rate: float = 2.5e-4
@@ -98,6 +101,7 @@ class OptimizerConfig:
     ema_decay: float = 0.0
     encoder_share: float = 0.0
     encoder_stages: int = ENCODER_STAGES
+    pose_share: float = 1.0
 
     def __post_init__(self) -> None:
         if not self.learning_rate > 0:
@@ -108,7 +112,14 @@ class OptimizerConfig:
             raise ValueError(
                 f'encoder_stages is {self.encoder_stages}; take 1 to {ENCODER_STAGES}'
             )
-        for name in ('warmup_steps', 'final_share', 'weight_decay', 'clip_norm', 'encoder_share'):
+        for name in (
+            'warmup_steps',
+            'final_share',
+            'weight_decay',
+            'clip_norm',
+            'encoder_share',
+            'pose_share',
+        ):
             if getattr(self, name) < 0:
                 raise ValueError(f'{name} is {getattr(self, name)}; it must be 0 or more')
 

@@ -106,17 +106,18 @@ class Trainer:
         bodies = load_bodies(config)
         self.body = bodies['neutral']
         self.uv_map = load_uv_map(config.uv_map, self.body)
-        self.network = self._first_network(resume)
-        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # stubs
+        # Before the network, which takes much longer: a data set may be missing or not fit.
         self.data = TrainingData(
             config,
             bodies,
             self.uv_map,
-            self.network.config.crop_size,
+            network_config(config.preset).crop_size,
             self.part_size,
             self.fabric.global_rank,
             self.fabric.world_size,
         )
+        self.network = self._first_network(resume)
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # stubs
         # From here on the stages are in steps only.
         self.config = config = replace(
             config, stages=config.stages.in_steps(self.data.steps_per_epoch)
@@ -227,6 +228,9 @@ class Trainer:
         """Takes one optimiser step on the parts of a batch; returns their mean losses by name."""
         config = self.config
         self.network.train()
+        if not config.optimizer.pose_share:  # frozen layers keep their running statistics too
+            for layer in self.network.pose_layers:
+                layer.eval()
         is_first_stage = self.step < config.stages.cnet_steps
         for group in self.optimizer.param_groups:
             group['lr'] = group['share'] * learning_rate_at(

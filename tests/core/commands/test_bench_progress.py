@@ -98,6 +98,7 @@ def test_given_boxes_are_not_reported_as_a_detector(capsys) -> None:
     assert not any(line.startswith('detect ') for line in text.splitlines())
 
 
+@pytest.mark.full_size
 def test_uv_report_prints_its_duration_and_steps(tmp_path, tiny_body, tiny_uv_map, capsys) -> None:
     tiny_body.save(tmp_path / 'body.npz')
     tiny_uv_map.save(tmp_path / 'uv.npz')

@@ -72,6 +72,7 @@ def test_incompatible_options_are_a_one_line_error(
     assert told in error and error.count('\n') == 1
 
 
+@pytest.mark.full_size
 def test_export_reports_the_mean_vertex_error_of_each_engine(
     trained: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -126,6 +126,7 @@ def test_the_trials_are_reported(report: dict[str, Any]) -> None:
         assert f'{trial["people"]} people in an image' in doctor.main_text(report)
 
 
+@pytest.mark.full_size
 def test_a_middleware_that_is_not_installed_fails_with_its_name_and_the_remedy(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

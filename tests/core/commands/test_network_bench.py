@@ -46,6 +46,7 @@ def report():
         return bench_networks(['torch'], ['rt', 'small'], [1, 2], repeats=3)
 
 
+@pytest.mark.full_size
 def test_every_preset_and_batch_size_is_measured(report):
     rows = report['results']
     assert [(row['preset'], row['batch']) for row in rows] == [
@@ -67,6 +68,7 @@ def test_every_preset_and_batch_size_is_measured(report):
     assert report['versions'].keys() >= {'decomr', 'python', 'torch'}
 
 
+@pytest.mark.full_size
 def test_the_table_has_one_row_per_measurement_and_names_the_hardware(report):
     lines = bench_table(report).splitlines()
     assert lines[2].startswith('| `rt` | torch f32 | 1 |')
@@ -74,12 +76,14 @@ def test_the_table_has_one_row_per_measurement_and_names_the_hardware(report):
     assert report['hardware']['cpu'] in lines[-1] and report['date'] in lines[-1]
 
 
+@pytest.mark.full_size
 def test_the_operations_are_counted():
     """The paper's network needs 54.4 GFLOP in the authors' order of layers, `rt` a fortieth."""
     assert gflop_of('paper') == pytest.approx(46.6, rel=0.01)
     assert gflop_of('small') < gflop_of('rt') < 2
 
 
+@pytest.mark.full_size
 def test_a_failed_measurement_is_reported_with_its_cause(monkeypatch):
     monkeypatch.setattr(network_bench, '_weights_of', lambda *_: 'nowhere.safetensors')
     with pytest.raises(RuntimeError, match='torch with nowhere.safetensors .*nowhere') as failed:
@@ -116,6 +120,7 @@ def test_the_command_prints_one_json_object_last(monkeypatch, capsys):
     assert asked == [(['torch'], ['rt'], [1, 8], 50, 0)]
 
 
+@pytest.mark.full_size
 def test_a_runtime_is_measured_in_the_requested_precision(trained, cache, cpu_export, monkeypatch):
     pytest.importorskip('openvino')
     monkeypatch.setattr(network_bench, '_measure_in_child', in_this_process)

@@ -34,6 +34,7 @@ def test_the_runtimes_send_no_telemetry(tmp_path: Path) -> None:
     assert seen.home <= OURS
 
 
+@pytest.mark.full_size
 def test_predict_and_its_export_send_no_telemetry(tmp_path: Path, trained: dict[str, str]) -> None:
     image = tmp_path / 'image.png'
     cv2.imwrite(str(image), np.zeros((64, 64, 3), np.uint8))

@@ -62,6 +62,7 @@ def environment(**variables: str) -> dict[str, str]:
     return {**os.environ, 'PYTHONPATH': os.pathsep.join(filter(None, sys.path)), **variables}
 
 
+@pytest.mark.full_size
 def test_a_start_from_a_prepared_cache_exports_nothing(prepared: Path, weights: Path) -> None:
     def files() -> dict[Path, int]:
         return {path: path.stat().st_mtime_ns for path in prepared.rglob('*') if path.is_file()}
@@ -79,12 +80,14 @@ def test_a_start_from_a_prepared_cache_exports_nothing(prepared: Path, weights: 
     assert files() == before
 
 
+@pytest.mark.full_size
 def test_every_user_may_read_the_prepared_files(prepared: Path) -> None:
     assert all(
         path.stat().st_mode & 0o044 == 0o044 for path in prepared.rglob('*') if path.is_file()
     )
 
 
+@pytest.mark.full_size
 def test_an_export_in_a_subprocess_reports_its_steps(
     tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -130,6 +133,7 @@ def test_runtimes_without_export_lack_nothing(weights: Path) -> None:
     assert not prepare.is_export_missing('torch', weights)
 
 
+@pytest.mark.full_size
 def test_an_export_ends_when_its_parent_is_killed(tmp_path: Path, weights: Path) -> None:
     code = (
         'import sys; from decomr_core.estimation.prepare import export_in_subprocess; '

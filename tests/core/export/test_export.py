@@ -144,6 +144,7 @@ def test_an_export_in_the_cache_is_rejected_for_another_body_or_uv_map(
         load_runtime(name, **{**trained, option: wrong})
 
 
+@pytest.mark.full_size
 def test_a_second_process_keeps_the_export_of_the_first(
     trained: dict[str, str], model: ExportedModel, tmp_path: Path, small_gate: None
 ) -> None:

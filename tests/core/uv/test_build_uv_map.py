@@ -153,11 +153,12 @@ def test_the_shipped_map_is_one_valid_symmetric_chart(shipped_body, shipped_map)
     assert _most_covers(shipped_map, 512) == 1
 
 
+@pytest.mark.full_size
 @pytest.mark.parametrize(
     ('sides', 'num_sources', 'view_px'),
     [
         ((64,), 100, 512),  # less of everything, against the same limits
-        pytest.param((64, 128, 256), 300, 1024, marks=pytest.mark.full_size),
+        ((64, 128, 256), 300, 1024),
     ],
 )
 def test_the_shipped_map_reaches_its_documented_quality(

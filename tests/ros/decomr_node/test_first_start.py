@@ -124,6 +124,7 @@ def test_a_transition_requested_by_service_blocks_no_other_service(
     assert remote.state() == State.PRIMARY_STATE_UNCONFIGURED
 
 
+@pytest.mark.full_size
 def test_a_missing_export_is_announced_and_its_steps_are_logged(
     ros: RosTest, weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -154,6 +155,7 @@ def test_a_missing_export_is_announced_and_its_steps_are_logged(
     assert order == sorted(order)
 
 
+@pytest.mark.full_size
 def test_sigint_while_exporting_ends_the_node_in_time(
     ros: RosTest, weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -169,6 +171,7 @@ def test_sigint_while_exporting_ends_the_node_in_time(
     assert list((ros.folder / 'cache/exports').iterdir()) == [], 'nothing half made is left'
 
 
+@pytest.mark.full_size
 def test_without_a_writable_home_the_node_works_with_one_warning(
     ros: RosTest, weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -155,6 +155,7 @@ def test_a_truncated_export_in_the_cache(
     assert_corrected(ros, node, remote, 'runtime', other)
 
 
+@pytest.mark.full_size
 def test_a_damaged_export_is_recreated_once_it_is_deleted(
     ros: RosTest, files: Path, inside: Callable[..., InsideNode]
 ) -> None:

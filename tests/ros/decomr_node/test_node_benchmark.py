@@ -107,6 +107,7 @@ def test_there_are_no_people_between_two_passes_of_the_clip() -> None:
     assert frames[0].std() > 0
 
 
+@pytest.mark.full_size
 def test_a_node_that_does_not_start_ends_the_benchmark_with_a_message_and_leaves_no_process(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -133,6 +134,7 @@ def test_a_report_contains_the_processor_time_taken_by_the_host(
     assert report['versions']['rclpy']
 
 
+@pytest.mark.full_size
 def test_images_alone_arrive_at_a_listener(domain: int) -> None:
     options = argparse.Namespace(rate=50.0, runtime='torch', threads=1)
     with Stage(options) as stage:

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pytest
 from decomr.msg import HumanMeshArray
 from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.msg import State, Transition
@@ -203,6 +204,7 @@ def _resources(process: Process) -> tuple[float, int, int]:
     )
 
 
+@pytest.mark.full_size
 def test_50_activations_leave_no_thread_subscription_file_or_memory(
     ros: RosTest, weights: Path
 ) -> None:

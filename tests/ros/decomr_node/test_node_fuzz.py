@@ -188,6 +188,7 @@ def estimated(node: DecomrNode, monkeypatch: pytest.MonkeyPatch) -> list[HumanMe
     return estimated
 
 
+@pytest.mark.full_size
 def test_each_of_10000_fuzzed_messages_is_counted_and_a_good_one_is_processed(
     node: DecomrNode, estimated: list[HumanMesh]
 ) -> None:

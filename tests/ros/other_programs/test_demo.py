@@ -192,6 +192,7 @@ def test_a_file_that_is_not_a_video_keeps_the_earlier_results(
     assert (tmp_path / 'overlay.mp4').read_text() == '# before'
 
 
+@pytest.mark.full_size
 def test_a_network_that_cannot_be_loaded_ends_the_demo_with_the_reason(
     ros: RosTest, image_folder: Path
 ) -> None:

@@ -129,7 +129,11 @@ def test_parameters_of_the_real_node_are_shown_set_and_rejected(
     ('words', 'said'),
     [
         (['detector_stride=5'], "'detector_stride=5' is not of the form NAME:=VALUE"),
-        (['--node', '/nobody', 'detector_stride:=5'], 'no answer from a node /nobody'),
+        pytest.param(
+            ['--node', '/nobody', 'detector_stride:=5'],
+            'no answer from a node /nobody',
+            marks=pytest.mark.full_size,  # it waits for discovery
+        ),
     ],
 )
 def test_a_user_error_is_reported_with_the_remedy(

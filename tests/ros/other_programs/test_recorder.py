@@ -148,6 +148,7 @@ def test_after_sigkill_the_bag_opens_up_to_the_last_flush(ros: RosTest) -> None:
     assert _counts(ros.folder / 'bag') == {'/robot/human_meshes': 20, '/robot/topology': 1}
 
 
+@pytest.mark.full_size
 def test_sigkill_while_recording_loses_at_most_a_second(ros: RosTest) -> None:
     meshes, recorder = _publish(ros, 0)
 
@@ -252,6 +253,7 @@ def test_requested_topics_without_messages_are_reported_with_alternatives(ros: R
         assert there_is in warning
 
 
+@pytest.mark.full_size
 def test_unpublished_topics_are_reported_during_the_recording(ros: RosTest) -> None:
     images = ros.node.create_publisher(Image, 'image', 5)
     recorder = _start(ros, '--also', 'image/compressed', 'image', '/events')

@@ -28,12 +28,14 @@ def tried(domain: int) -> dict[str, Any]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
+@pytest.mark.full_size
 def test_a_node_that_works_answers_with_people(domain: int) -> None:
     found = tried(domain)
     assert found['problem'] is None
     assert found['people'] >= 1 and found['seconds'] > 0
 
 
+@pytest.mark.full_size
 @pytest.mark.parametrize(
     ('code', 'said'), [(BROKEN_CODE, 'please report this'), (SILENT, '/image; its status: ')]
 )
@@ -46,6 +48,7 @@ def test_a_node_that_does_not_answer_is_a_problem(
     assert said in found['problem']
 
 
+@pytest.mark.full_size
 def test_a_node_in_the_same_domain_does_not_answer_for_the_tested_one(
     domain: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

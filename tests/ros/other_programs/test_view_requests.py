@@ -37,6 +37,7 @@ def test_a_request_that_is_rejected_is_one_line_without_a_traceback(ros: RosTest
     assert 'Traceback' not in page.output and 'Error' not in page.output, page.output
 
 
+@pytest.mark.full_size
 def test_a_silent_image_topic_is_reported_with_the_published_ones(ros: RosTest) -> None:
     camera = ros.node.create_publisher(Image, 'camera/image_raw', 5)
     page = ros.start('-m', 'decomr_ros.view', '--port', free_port())

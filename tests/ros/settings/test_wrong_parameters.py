@@ -74,6 +74,7 @@ def test_every_wrong_value_is_rejected_by_name_while_the_node_runs(make: Make) -
     assert silent == {}
 
 
+@pytest.mark.full_size
 def test_every_wrong_value_at_the_start_is_named(make: Make) -> None:
     silent = {}
     for name, entry in ENTRIES.items():

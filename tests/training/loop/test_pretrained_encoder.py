@@ -21,7 +21,7 @@ def make_trainer(tiny_body, tiny_uv_map, tmp_path, monkeypatch):
     monkeypatch.setattr(trainer, 'load_uv_map', lambda *_: tiny_uv_map)
     monkeypatch.setattr('training.loop.trainer.LOG_EVERY', 1)
 
-    def make(encoder_share, encoder_stages=5):
+    def make(encoder_share, **optimizer):
         return Trainer(
             TrainConfig(
                 preset='rt',
@@ -32,9 +32,7 @@ def make_trainer(tiny_body, tiny_uv_map, tmp_path, monkeypatch):
                 validate_every=0,
                 stages=StageConfig(1, 1),
                 losses=LossWeights(edges=10, normals=0.1),
-                optimizer=OptimizerConfig(
-                    1e-3, encoder_share=encoder_share, encoder_stages=encoder_stages
-                ),
+                optimizer=OptimizerConfig(1e-3, encoder_share=encoder_share, **optimizer),
                 data=SyntheticConfig(size=256, batch_size=2),
             ),
             tmp_path / 'run',
@@ -74,8 +72,8 @@ def test_the_encoder_learns_with_its_share_of_the_rate_or_not_at_all(
     assert losses['edges'] > 0 and losses['normals'] > 0
 
 
-def test_only_the_selected_last_stages_of_the_encoder_learn(make_trainer):
-    trainer = make_trainer(0.01, encoder_stages=2)
+def test_only_the_selected_parts_of_the_network_learn(make_trainer):
+    trainer = make_trainer(0.01, encoder_stages=2, pose_share=0.0)
     before = {name: value.clone() for name, value in trainer.network.state_dict().items()}
     trainer.run()
     after = trainer.network.state_dict()
@@ -86,6 +84,11 @@ def test_only_the_selected_last_stages_of_the_encoder_learn(make_trainer):
     }
     assert not {'stem.0', 'stages.0', 'stages.1'} & {name[:8].rstrip('.') for name in changed}
     assert {'stages.2', 'stages.3', 'tail.0', 'world_head.weight'} <= changed
+    frozen = ('cnet.global_head.', 'lnet.camera_head.', 'lnet.posed_head.')
+    pose = [name for name in before if name.startswith(frozen)]
+    assert 'cnet.global_head.0.running_mean' in pose
+    assert all(torch.equal(before[name], after[name]) for name in pose)
+    assert not torch.equal(before['lnet.global_head.0.weight'], after['lnet.global_head.0.weight'])
 
 
 @pytest.mark.parametrize('stages', [0, 6])

@@ -15,6 +15,8 @@ from training.loop.trainer import Trainer
 from training.synthetic.people import SyntheticPeople
 from training.synthetic.synthetic_config import SyntheticConfig
 
+pytestmark = pytest.mark.full_size
+
 
 @pytest.fixture(scope='module')
 def trainer(tmp_path_factory):

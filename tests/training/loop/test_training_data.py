@@ -354,6 +354,7 @@ def test_fits_are_rated_by_the_keypoints_when_their_error_is_to_count(
     assert min(others) > 0.6 and weights['by_error'][3] < min(others)
 
 
+@pytest.mark.full_size
 def test_a_run_with_removed_images_ends_with_one_line(annotated, tiny_body, tiny_uv_map, tmp_path):
     """The loader's process must not keep the run from ending."""
     tiny_body.save(tmp_path / 'body.npz')

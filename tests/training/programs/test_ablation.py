@@ -23,6 +23,7 @@ from training.evaluation import synthetic_scores
 from training.loop import trainer, training_data
 from training.loop.train_config import TrainConfig
 from training.loop.trainer import Trainer
+from training.synthetic.synthetic_config import SyntheticConfig
 
 SMOKE = Path(__file__).parents[3] / 'config' / 'training' / 'ablation_smoke.yaml'
 NAMES = [
@@ -92,6 +93,7 @@ def example(cells, comparisons=(), inputs=LNET_INPUTS):
     return results
 
 
+@pytest.mark.full_size
 def test_the_whole_grid_is_trained_and_scored(finished, tiny_uv_map, tiny_two_chart_map):
     values = json.loads((finished / 'results.json').read_text())
     assert list(values['cells']) == NAMES
@@ -115,6 +117,7 @@ def test_the_whole_grid_is_trained_and_scored(finished, tiny_uv_map, tiny_two_ch
     assert max(parameters, key=parameters.get) == 'global+local'
 
 
+@pytest.mark.full_size
 def test_the_results_record_how_they_were_made(finished):
     values = json.loads((finished / 'results.json').read_text())
     assert values['seed'] == 0 and values['images'] == 4
@@ -132,6 +135,7 @@ def test_the_results_record_how_they_were_made(finished):
         assert cell['versions'].keys() == {'decomr', 'python', 'torch', 'numpy'}
 
 
+@pytest.mark.full_size
 def test_any_two_cells_are_compared_image_by_image(finished):
     results = AblationResults(finished)
     assert len(results.values['comparisons']) == len(NAMES) * (len(NAMES) - 1) // 2
@@ -146,6 +150,7 @@ def test_any_two_cells_are_compared_image_by_image(finished):
     assert turned == {'mean': -found['mean'], 'low': -found['high'], 'high': -found['low']}
 
 
+@pytest.mark.full_size
 def test_a_finished_grid_is_not_trained_again(finished, monkeypatch):
     def refuse(*_):
         raise AssertionError('a finished cell was trained again')
@@ -186,6 +191,7 @@ def test_a_sigterm_keeps_the_running_cell_and_the_same_command_resumes(
     ]
 
 
+@pytest.mark.full_size
 def test_stage_one_runs_once_per_uv_map_and_is_resumed_after_a_stop(tmp_path, monkeypatch):
     steps, optimize = [], Trainer._optimize
 
@@ -218,6 +224,7 @@ def test_two_commands_may_share_a_folder(tmp_path):
     assert len(values['comparisons']) == 1
 
 
+@pytest.mark.full_size
 def test_lost_results_are_recomputed_without_training(tmp_path, monkeypatch):
     assert run(tmp_path, '--cells', 'continuous_global') == 0
     before = json.loads((tmp_path / 'results.json').read_text())['cells']
@@ -228,6 +235,7 @@ def test_lost_results_are_recomputed_without_training(tmp_path, monkeypatch):
     assert after['continuous_global']['scores'] == before['continuous_global']['scores']
 
 
+@pytest.mark.full_size
 def test_a_cell_without_single_scores_is_not_compared(tmp_path, caplog):
     assert run(tmp_path, '--cells', 'continuous_global') == 0
     (tmp_path / 'continuous_global' / 'scores.npz').write_bytes(b'PK\x03\x04 and no more')
@@ -236,11 +244,13 @@ def test_a_cell_without_single_scores_is_not_compared(tmp_path, caplog):
     assert AblationResults(tmp_path).values['comparisons'] == []
 
 
+@pytest.mark.full_size
 def test_weights_of_another_lnet_input_are_rejected_for_a_run(finished, tmp_path):
     config = TrainConfig(
         preset='small',
         lnet_input='local',
         threads=1,
+        data=SyntheticConfig(size=256),
         init=str(finished / 'continuous_global' / 'network.safetensors'),
     )
     with pytest.raises(
@@ -274,6 +284,7 @@ def test_a_broken_results_file_is_a_clear_error(tmp_path, capsys, content, messa
     assert error.count('\n') == 1
 
 
+@pytest.mark.full_size
 def test_results_of_another_format_or_with_half_a_cell_are_rejected(finished, tmp_path):
     values = json.loads((finished / 'results.json').read_text())
     for change, message in (
@@ -288,6 +299,7 @@ def test_results_of_another_format_or_with_half_a_cell_are_rejected(finished, tm
             AblationResults(tmp_path)
 
 
+@pytest.mark.full_size
 @pytest.mark.parametrize(
     ('more', 'message'),
     [
@@ -301,10 +313,12 @@ def test_results_of_another_config_are_not_mixed(finished, capsys, more, message
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.full_size
 def test_the_pace_may_change_between_two_starts(finished):
     assert run(finished, '--ablation.train.save_every', '77') == 0
 
 
+@pytest.mark.full_size
 def test_the_report_can_be_redrawn_alone(finished, capsys, monkeypatch):
     monkeypatch.setattr(ablation_report, 'plot_ablation', plot_ablation)
     (finished / 'ablation.md').unlink()
@@ -321,6 +335,7 @@ def test_a_report_without_results_names_the_command(tmp_path, capsys):
     assert 'run the ablation first: python -m training.ablation' in capsys.readouterr().err
 
 
+@pytest.mark.full_size
 def test_the_table_has_the_order_of_the_paper_and_is_markdown(finished):
     text = (finished / 'ablation.md').read_text()
     block = [line for line in text.splitlines() if line.startswith('|')][: 2 + len(NAMES)]

@@ -128,6 +128,7 @@ def test_the_texel_edge_loss_measures_stretching_but_not_rotation() -> None:
     assert texel_edge_loss(torn, flat, inside) == 0
 
 
+@pytest.mark.full_size
 def test_training_learns_the_people_and_keeps_the_other_outputs(
     network: DecoMR, tiny_body: BodyModel, tiny_uv_map: UVMap, folder: Path
 ) -> None:
