@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.spatial import cKDTree
 
 __all__ = ['find_mirrored_vertices']
 
@@ -29,6 +28,8 @@ def find_mirrored_vertices(vertices: np.ndarray, faces: np.ndarray) -> np.ndarra
     Raises:
         ValueError: the connectivity is not left-right symmetric.
     """
+    from scipy.spatial import cKDTree  # 0.4 s to import, only used for new bodies
+
     distance, nearest = cKDTree(vertices * [-1.0, 1.0, 1.0]).query(vertices)
     opposite = _opposite_vertices(faces)
     face_set = {tuple(sorted(face)) for face in faces.tolist()}

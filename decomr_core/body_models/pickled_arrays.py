@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
-from scipy.sparse import csc_matrix, csr_matrix
 
 __all__ = ['arrays_from_pickle', 'printable', 'values_from_pickle']
 
@@ -341,6 +340,8 @@ def _chumpy(wrapped: _Chumpy, depth: int = 8) -> np.ndarray | None:
 
 def _dense(sparse: _SparseColumns | _SparseRows) -> np.ndarray:
     """A sparse matrix as a dense array."""
+    from scipy.sparse import csc_matrix, csr_matrix  # 0.3 s to import, only used by old pickles
+
     shape = sparse.state.get('_shape') if isinstance(sparse.state, dict) else None
     shape = _checked_shape(sparse.entry('shape') if shape is None else shape)
     parts = [_array_from(sparse.entry(name)) for name in ('data', 'indices', 'indptr')]

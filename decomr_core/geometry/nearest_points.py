@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from scipy.spatial import cKDTree
 
 from decomr_core.base.structures import check_shape
 
@@ -177,6 +176,8 @@ class SurfaceSearch:
         )
         self._sites = members[_spread(points[members], min(NUM_SITES, len(members)))]
         near = min(MEMBERS_PER_SITE, len(members))
+        from scipy.spatial import cKDTree  # 0.4 s to import, only used near robots
+
         _, rows = cKDTree(points[members]).query(points[self._sites], k=np.arange(1, near + 1))
         self._members = members[rows]
         self._neighbours = _neighbours(len(points), self._faces)

@@ -181,6 +181,7 @@ def test_a_runtime_that_is_not_installed(
 # In processes of their own, as users have them.
 
 
+@pytest.mark.full_size
 def test_tensorrt_where_it_is_not_installed(
     ros: RosTest, files: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -49,6 +49,7 @@ def _color_image(camera: Camera, height: int, width: int, encoding: str, channel
     return image_message(camera.header(), pixels, encoding)
 
 
+@pytest.mark.full_size
 def test_a_camera_that_restarts_is_received_again(
     ros: RosTest, weights: Path, image_folder: Path
 ) -> None:
@@ -283,6 +284,7 @@ def test_sigint_in_the_middle_of_work_ends_with_code_0_within_2_s(
     source.process.send_signal(signal.SIGCONT)
 
 
+@pytest.mark.full_size
 def test_a_bag_killed_while_recording_opens_up_to_a_second_before(
     ros: RosTest, weights: Path, image_folder: Path
 ) -> None:

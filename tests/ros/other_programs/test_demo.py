@@ -70,6 +70,7 @@ def test_the_demo_plays_records_draws_and_sums_up(
     assert overlay.get(cv2.CAP_PROP_FRAME_WIDTH) == 160
 
 
+@pytest.mark.full_size
 def test_sigint_ends_the_demo_in_order_and_leaves_no_process(
     ros: RosTest, weights: Path, image_folder: Path
 ) -> None:

@@ -41,7 +41,7 @@ def make_trainer(tiny_body, tiny_uv_map, tmp_path, monkeypatch):
     return make
 
 
-@pytest.mark.parametrize('share', [0.0, 0.01])
+@pytest.mark.parametrize('share', [0.0, pytest.param(0.01, marks=pytest.mark.full_size)])
 def test_the_encoder_learns_with_its_share_of_the_rate_or_not_at_all(
     make_trainer, tiny_body, tiny_uv_map, share
 ):

@@ -161,6 +161,7 @@ def test_a_finished_grid_is_not_trained_again(finished, monkeypatch):
     assert (finished / 'results.json').read_bytes() == before
 
 
+@pytest.mark.full_size
 def test_a_sigterm_keeps_the_running_cell_and_the_same_command_resumes(
     tmp_path, monkeypatch, capsys
 ):
