@@ -128,7 +128,9 @@ class PoseHeads(nn.Module):
         self.readers: tuple[nn.Module, ...] = (decoder.of_crop, lnet.global_head)
         side = network.config.uv_resolution
         self.register_buffer('texel_weights', weight_map(body, uv_map, side))
-        self.register_buffer('joints_of_texels', _joints_of_texels(network))
+        self.register_buffer(
+            'joints_of_texels', network.location_mapper.texel_weights(network.joint_regressor)
+        )
         reference = network.lnet.reference_location_map
         with torch.no_grad():
             exact = network.read_surface(reference)[1][0]
@@ -292,18 +294,6 @@ def _initial_outputs(heads: PoseHeads, people: Summaries) -> list[Tensor]:
         for part in people.summaries.split(PROBED_AT_ONCE)
     ]
     return [torch.cat(values) for values in zip(*outputs, strict=True)]
-
-
-@torch.no_grad()
-def _joints_of_texels(network: DecoMR, texels_at_once: int = 64) -> Tensor:
-    """The matrix (24, R R) from texels to joints, which is the same for x, y and z."""
-    side = network.config.uv_resolution
-    columns = []
-    for ones in torch.eye(side * side).split(texels_at_once):
-        maps = ones.reshape(-1, 1, side, side).expand(-1, 3, -1, -1)
-        vertices = network.location_mapper.vertices_from_location_map(maps)
-        columns.append((network.joint_regressor @ vertices)[..., 0])
-    return torch.cat(columns).T.contiguous()
 
 
 def _rate_share(step: int, steps: int) -> float:

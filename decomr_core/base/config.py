@@ -53,6 +53,8 @@ class NetworkConfig:
         pose_components: number of linear components of the surface. The global feature poses the
             reference map with them before LNet, and LNet's coarsest features correct the pose.
             0 keeps the template. Needs a location map of the UV grid's resolution.
+        joint_heatmaps: whether CNet also predicts where the body's joints are in the image.
+            The alignment moves the surface's joints there. Ignored without pose components.
         lnet_input: inputs of LNet besides the reference map (section 4.4, Table 5): `global`, the
             code of the global feature; `local`, the decoder's features, warped; `raw+global`,
             warped pixels and the code; `global+local`, warped features and the code. The camera
@@ -97,6 +99,7 @@ class NetworkConfig:
     decoder_channels: tuple[int, int, int, int] = (64, 96, 128, 160)
     is_detailed: bool = False
     pose_components: int = 0
+    joint_heatmaps: bool = False
     summary_blocks: int = 0
 
     def __post_init__(self) -> None:
@@ -180,6 +183,11 @@ class NetworkConfig:
         return self.pose_components > 0 and self.has_global_code and self.warped_channels > 0
 
     @property
+    def locates_joints(self) -> bool:
+        """Whether CNet predicts where the joints are in the image."""
+        return self.joint_heatmaps and self.is_posed
+
+    @property
     def warped_channels(self) -> int:
         """Channels that are warped to UV space for LNet; 0 for none."""
         return {'global': 0, 'raw+global': RGB_CHANNELS}.get(self.lnet_input, self.local_channels)
@@ -249,6 +257,7 @@ PRESETS = {
         is_residual=True,
         is_detailed=True,
         pose_components=128,
+        joint_heatmaps=True,
         default_camera=(0.9, 0.0, 0.0),
     ),
     'small': NetworkConfig(

@@ -18,6 +18,7 @@ __all__ = [
     'consistency_loss',
     'edge_length_loss',
     'edge_normal_loss',
+    'joint_location_loss',
     'joints_2d_loss',
     'joints_3d_loss',
     'location_map_loss',
@@ -31,6 +32,10 @@ __all__ = [
 
 MIN_EDGE_M = 1e-4
 """Shorter edges have no meaningful direction."""
+TINY_SQUARE = 1e-6
+"""The distance of a joint has a gradient where it is zero."""
+LARGEST_DISTANCE = 1.0
+"""Crop frame. A joint farther away, outside of the image, does not widen a heatmap further."""
 
 
 def mask_loss(pred_iuv: Tensor, gt_iuv: Tensor, sample_weights: Tensor | None = None) -> Tensor:
@@ -160,6 +165,25 @@ def joints_2d_loss(
     """
     squared = (pred_joints_crop.float() - gt_joints_crop).square()
     return _mean(_confident(squared, confidence), sample_weights)
+
+
+def joint_location_loss(
+    located: Tensor, gt_joints_crop: Tensor, sample_weights: Tensor | None = None
+) -> Tensor:
+    """Negative log-likelihood of joints under a Laplace distribution with the predicted spread.
+
+    Joints outside of the image count too: their heatmaps learn to be wide. Not in the paper.
+
+    Args:
+        located: (B, J, 3) x, y and standard deviation, crop frame, from
+            `PixelAlignment.locate_joints`.
+        gt_joints_crop: (B, J, 2) crop frame.
+        sample_weights: (B,) weight of each sample.
+    """
+    spread = located[..., 2]
+    squared = (located[..., :2] - gt_joints_crop).square().sum(dim=-1)
+    distance = (squared + TINY_SQUARE).sqrt().clamp(max=LARGEST_DISTANCE)
+    return _mean(distance / spread + 2 * spread.log(), sample_weights)
 
 
 def consistency_loss(

@@ -1,8 +1,9 @@
-"""The last step to the mesh: aligns the posed surface with the pixels that show it.
+"""The last step to the mesh: aligns the posed surface with the image.
 
-The warp gives the position of the pixels of every visible texel. The surface moves within LNet's
-pose components so that its texels project there. This is a regularised least squares problem.
-Solving it takes matrix products only, so every runtime can do it.
+The warp gives the position of the pixels of every visible texel, and the joint heatmaps give the
+positions of the joints. The surface moves within LNet's pose components so that its texels and
+joints project there. This is a regularised least squares problem. Solving it takes matrix products
+only, so every runtime can do it.
 """
 
 from __future__ import annotations
@@ -27,24 +28,62 @@ INITIAL_STIFFNESS = 0.3
 MIN_DENOMINATOR = 1e-12
 
 
+JOINT_DEVIATION = 0.05
+"""Spread of a heatmap at which its joint has half weight, crop frame."""
+INITIAL_JOINT_WEIGHT = 10.0
+"""Initial weight of a joint; that of a texel is 1."""
+MIN_VARIANCE = 1e-4
+"""Smallest variance of a heatmap, crop frame."""
+
+
 class PixelAlignment(nn.Module):
     """Iteratively reweighted least squares, each round solved by conjugate gradients.
 
     It finds the coefficients a of the pose components that minimise the sum of
-    w |s (X(a) + t) - x|^2 over the visible texels plus the sum of e^stiffness a^2 over the
-    components. X(a) is the moved surface point and x the position of the texel's pixels.
+    w |s (X(a) + t) - x|^2 over the visible texels and the joints plus the sum of e^stiffness a^2
+    over the components. X(a) is the moved surface point or joint, and x the position of the
+    texel's pixels or of the joint in the image.
 
     Attributes:
         stiffness: (K,) logarithm of each component's regularisation weight; learnt.
+        joint_weights: (J,) logarithm of each joint's weight; learnt. None without joints.
+        joints_of_texels: (J, r r) weights of the texels in each joint.
+        joint_offsets: (J, 3) joints minus the weighted sums of the texels, metres: the detail
+            that the location map does not hold, as in the template.
     """
 
-    def __init__(self, num_components: int) -> None:
-        """Starts with the same stiffness for all components."""
+    joints_of_texels: Tensor
+    joint_offsets: Tensor
+
+    def __init__(
+        self,
+        num_components: int,
+        joints_of_texels: Tensor | None = None,
+        joint_offsets: Tensor | None = None,
+    ) -> None:
+        """Starts with the same stiffness for all components and the same weight for all joints.
+
+        Args:
+            num_components: K.
+            joints_of_texels: see the attribute; None aligns with pixels alone.
+            joint_offsets: see the attribute.
+        """
         super().__init__()
         self.stiffness = nn.Parameter(torch.full((num_components,), math.log(INITIAL_STIFFNESS)))
+        self.joint_weights = None
+        if joints_of_texels is not None and joint_offsets is not None:
+            initial = torch.full((len(joints_of_texels),), math.log(INITIAL_JOINT_WEIGHT))
+            self.joint_weights = nn.Parameter(initial)
+            self.register_buffer('joints_of_texels', joints_of_texels, persistent=False)
+            self.register_buffer('joint_offsets', joint_offsets, persistent=False)
 
     def forward(
-        self, location_map: Tensor, uv_features: Tensor, camera: Tensor, components: Tensor
+        self,
+        location_map: Tensor,
+        uv_features: Tensor,
+        camera: Tensor,
+        components: Tensor,
+        heatmaps: Tensor | None = None,
     ) -> Tensor:
         """The aligned location map.
 
@@ -53,37 +92,75 @@ class PixelAlignment(nn.Module):
             uv_features: (B, C + 3, r, r) from the warp.
             camera: (B, 3) weak perspective (s, tx, ty).
             components: (3 r r, K) change of the map per unit of each component.
+            heatmaps: (B, J, h, w) logits of each joint's position; None aligns with pixels alone.
 
         Returns:
             (B, 3, r, r) float32, metres.
         """
         with torch.autocast(location_map.device.type, enabled=False):
+            located = None if heatmaps is None else self.locate_joints(heatmaps)
             return self._align(
-                location_map, uv_features[:, -WARP_CHANNELS:].float(), camera, components.float()
+                location_map,
+                uv_features[:, -WARP_CHANNELS:].float(),
+                camera,
+                components.float(),
+                located,
             )
 
+    @staticmethod
+    def locate_joints(heatmaps: Tensor) -> Tensor:
+        """Mean and spread of heatmaps.
+
+        Args:
+            heatmaps: (B, J, h, w) logits.
+
+        Returns:
+            (B, J, 3) float32, crop frame: x, y, and the standard deviation along an axis.
+        """
+        height, width = int(heatmaps.shape[2]), int(heatmaps.shape[3])
+        x = torch.linspace(-1, 1, width, device=heatmaps.device).repeat(height)
+        y = torch.linspace(-1, 1, height, device=heatmaps.device).repeat_interleave(width)
+        moments = torch.stack([x, y, x.square() + y.square()], dim=1)
+        with torch.autocast(heatmaps.device.type, enabled=False):
+            found = heatmaps.float().flatten(2).softmax(dim=2) @ moments
+        positions = found[..., :2]
+        variance = (found[..., 2:] - positions.square().sum(dim=-1, keepdim=True)) / 2
+        # A half of a variance below zero, from rounding, would have no root.
+        return torch.cat([positions, (variance.clamp_min(0) + MIN_VARIANCE).sqrt()], dim=-1)
+
     def _align(
-        self, location_map: Tensor, warped: Tensor, camera: Tensor, components: Tensor
+        self,
+        location_map: Tensor,
+        warped: Tensor,
+        camera: Tensor,
+        components: Tensor,
+        located: Tensor | None,
     ) -> Tensor:
         side = int(location_map.shape[3])  # a constant in a traced graph
-        num_texels = side**2
-        jacobian = components[: 2 * num_texels]  # x and y, (2 r r, K)
-        is_visible = warped[:, -1:].flatten(2)
+        num_points = side**2
+        jacobian = components[: 2 * num_points]  # x and y, (2 r r, K)
+        reliability = warped[:, -1:].flatten(2)  # 1 for a visible texel, 0 for the others
         error = reprojection_error(warped, location_map, camera).flatten(2)
+        if located is not None and self.joint_weights is not None:
+            jacobian = self._with_joints(jacobian)
+            reliability = torch.cat([reliability, self._joint_reliability(located)], dim=2)
+            joint_error = self._joint_error(location_map, camera, located)
+            error = torch.cat([error, joint_error], dim=2)
+            num_points += len(self.joint_weights)
         scale, stiffness = camera[:, :1], self.stiffness.exp()
 
         def project(coefficients: Tensor) -> Tensor:
-            """(B, K) to the shift of the projected texels (B, 2, r r), crop frame."""
-            return (scale * (coefficients @ jacobian.T)).reshape(-1, 2, num_texels)
+            """(B, K) to the shift of the projected points (B, 2, r r + J), crop frame."""
+            return (scale * (coefficients @ jacobian.T)).reshape(-1, 2, num_points)
 
         def project_transposed(shifts: Tensor) -> Tensor:
-            """(B, 2, r r) to (B, K): the transpose of `project`."""
+            """(B, 2, r r + J) to (B, K): the transpose of `project`."""
             return scale * (shifts.flatten(1) @ jacobian)
 
         coefficients = torch.zeros_like(stiffness)[None]
         for _ in range(NUM_REWEIGHTINGS):
             gap = error - project(coefficients)
-            weights = is_visible / (1 + gap.square().sum(dim=1, keepdim=True) / CAUCHY_SCALE**2)
+            weights = reliability / (1 + gap.square().sum(dim=1, keepdim=True) / CAUCHY_SCALE**2)
             residual = project_transposed(weights * gap) - stiffness * coefficients
             direction, norm = residual, residual.square().sum(dim=1, keepdim=True)
             for _ in range(NUM_CG_STEPS):
@@ -95,3 +172,20 @@ class PixelAlignment(nn.Module):
                 old_norm, norm = norm, residual.square().sum(dim=1, keepdim=True)
                 direction = residual + norm / old_norm.clamp_min(MIN_DENOMINATOR) * direction
         return location_map + (coefficients @ components.T).reshape(-1, 3, side, side)
+
+    def _with_joints(self, jacobian: Tensor) -> Tensor:
+        """(2 r r, K) of the texels to (2 (r r + J), K) of texels and joints."""
+        texels = jacobian.reshape(2, -1, jacobian.shape[1])
+        return torch.cat([texels, self.joints_of_texels @ texels], dim=1).flatten(0, 1)
+
+    def _joint_reliability(self, located: Tensor) -> Tensor:
+        """(B, 1, J): small for a joint with a wide heatmap."""
+        assert self.joint_weights is not None
+        spread = located[:, None, :, 2] / JOINT_DEVIATION
+        return self.joint_weights.exp() / (1 + spread.square())
+
+    def _joint_error(self, location_map: Tensor, camera: Tensor, located: Tensor) -> Tensor:
+        """(B, 2, J): from the projected to the located joints, crop frame."""
+        joints = location_map.flatten(2) @ self.joints_of_texels.T + self.joint_offsets.T
+        projected = camera[:, :1, None] * (joints[:, :2] + camera[:, 1:, None])
+        return located[..., :2].transpose(1, 2) - projected

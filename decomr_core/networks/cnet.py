@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from decomr_core.base.config import ENCODER_STRIDE, NetworkConfig
+from decomr_core.body_models.joints import NUM_JOINTS
 from decomr_core.geometry.crop import denormalize_images, image_statistics
 from decomr_core.networks.backbone import ResNetEncoder
 from decomr_core.networks.blazepose import GRID_CHANNELS, SUMMARY_SIZE, BlazePoseEncoder
@@ -28,7 +29,12 @@ SUMMARY_RANK = 256
 
 
 class CNet(nn.Module):
-    """An encoder, a decoder up to 1/4 of the crop's resolution, and two dense output heads."""
+    """An encoder, a decoder up to 1/4 of the crop's resolution, and dense output heads.
+
+    Attributes:
+        joint_head: local features (B, C, h, w) to the logits of a heatmap of each of the body's J
+            joints (B, J, h, w), float32; None unless `NetworkConfig.locates_joints`.
+    """
 
     image_mean: Tensor
     image_std: Tensor
@@ -51,6 +57,7 @@ class CNet(nn.Module):
             self.decoder = SkipDecoder(config)
         self.uv_head = _make_dense_head(config, 2)
         self.mask_head = _make_dense_head(config, 1)
+        self.joint_head = _make_dense_head(config, NUM_JOINTS) if config.locates_joints else None
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Image-space outputs, before the warp to UV space.

@@ -96,7 +96,7 @@ class DecoMR(nn.Module):
         )
         self.cnet = CNet(config)
         self.lnet = LNet(config, grid_mapper.location_map_from_vertices(template), reference)
-        self.alignment = PixelAlignment(config.pose_components) if config.is_posed else None
+        self.alignment = self._make_alignment(reference)
 
     @property
     def pose_layers(self) -> list[nn.Module]:
@@ -154,8 +154,9 @@ class DecoMR(nn.Module):
         uv_features = self._warp(images, local_features, guide)
         location_map, camera = self.lnet(uv_features, global_features)
         if self.alignment is not None:
+            heatmaps = self.joint_heatmaps(local_features)
             location_map = self.alignment(
-                location_map, uv_features, camera, self.lnet.pose_components
+                location_map, uv_features, camera, self.lnet.pose_components, heatmaps
             )
         vertices, joints = self.read_surface(location_map)
         return NetworkOutput(iuv, vertices, joints, camera, location_map)
@@ -175,6 +176,29 @@ class DecoMR(nn.Module):
             if self.surface_detail is not None:
                 vertices = self.surface_detail(vertices)
             return vertices, self.joint_regressor @ vertices
+
+    def joint_heatmaps(self, local_features: Tensor) -> Tensor | None:
+        """Logits of the position of each joint in the image.
+
+        Args:
+            local_features: (B, C, h, w) from `predict_iuv`.
+
+        Returns:
+            (B, J, h, w) float32; None unless `NetworkConfig.locates_joints`.
+        """
+        head = self.cnet.joint_head
+        return None if head is None else head(local_features)
+
+    def _make_alignment(self, reference: Tensor) -> PixelAlignment | None:
+        """The alignment, for a reference map (1, 3, R, R), metres."""
+        if not self.config.is_posed:
+            return None
+        if not self.config.locates_joints:
+            return PixelAlignment(self.config.pose_components)
+        joints_of_texels = self.location_mapper.texel_weights(self.joint_regressor)
+        sums = reference[0].flatten(1) @ joints_of_texels.T  # (3, J)
+        offsets = self.read_surface(reference)[1][0] - sums.T
+        return PixelAlignment(self.config.pose_components, joints_of_texels, offsets)
 
     def _warp(self, images: Tensor, local_features: Tensor, guide_iuv: Tensor) -> Tensor | None:
         """Warps the image features that LNet takes to the UV grid.

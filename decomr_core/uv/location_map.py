@@ -115,6 +115,31 @@ class LocationMapper(nn.Module):
             readings = torch.cat([readings, seam]).index_select(0, self._order)
         return readings.reshape(-1, batch, channels).transpose(0, 1)
 
+    def texel_weights(self, vertex_weights: Tensor) -> Tensor:
+        """Weights of texels that give the same points as weights of vertices.
+
+        Args:
+            vertex_weights: (n, V), such as a joint regressor.
+
+        Returns:
+            (n, R * R): its product with the texels of a location map equals the product of
+            `vertex_weights` with `vertices_from_location_map`.
+        """
+        reading_weights = vertex_weights
+        if self._seam_texels.numel() > 0:
+            reading_weights = torch.zeros_like(vertex_weights)
+            reading_weights[:, self._order] = vertex_weights
+        result = vertex_weights.new_zeros(len(vertex_weights), self.resolution**2)
+        first = 0
+        for texels, weights in (
+            (self._texels, self._texel_weights),
+            (self._seam_texels, self._seam_weights),
+        ):
+            part = reading_weights[:, first : first + len(texels), None] * weights
+            result.index_add_(1, texels.flatten(), part.flatten(1))
+            first += len(texels)
+        return result
+
     def _make_sampling_tables(
         self, positions: np.ndarray, faces: np.ndarray, vertex_index: np.ndarray
     ) -> None:

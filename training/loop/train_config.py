@@ -49,6 +49,8 @@ class LossWeights:
         edges: l1 of the edge lengths of the mesh; not in the paper, off by default.
         normals: deviation of edges from the planes of the true faces; not in the paper, off by
             default.
+        joint_locations: likelihood of the joints under CNet's joint heatmaps, in both stages; not
+            in the paper, ignored without joint heatmaps.
         posed: losses of location map, joints and projected joints for the reference map as posed
             by the global feature, in both stages; ignored without pose components.
     """
@@ -63,6 +65,7 @@ class LossWeights:
     total_variation: float = 0.0
     edges: float = 0.0
     normals: float = 0.0
+    joint_locations: float = 0.02
     posed: float = 1.0
 
     def __post_init__(self) -> None:

@@ -17,6 +17,7 @@ from decomr_core.body_models import BodyModel
 from decomr_core.body_models.joint_sets import PELVIS_OF_LSP, annotated_regressor
 from decomr_core.geometry.crop import normalize_images
 from decomr_core.measures import losses
+from decomr_core.networks.alignment import PixelAlignment
 from decomr_core.networks.decomr import DecoMR
 from decomr_core.uv.fitted_map import FittedLocationMap
 from decomr_core.uv.location_map import weight_map
@@ -122,7 +123,15 @@ class TrainingLosses(nn.Module):
         images = normalize_images(batch.images).contiguous(memory_format=torch.channels_last)
         with self._autocast():
             iuv, local_features, global_features = self.network.predict_iuv(images)
+            heatmaps = self.network.joint_heatmaps(local_features)
         terms = self._iuv_losses(iuv.float(), batch)
+        if heatmaps is not None:
+            # Not their confidences, which are 0 outside of the image.
+            terms['joint_locations'] = self.weights.joint_locations * losses.joint_location_loss(
+                PixelAlignment.locate_joints(heatmaps),
+                batch.joints_2d[..., :2],
+                batch.mesh_weights,
+            )
         has_posed_loss = bool(self.weights.posed) and self.network.config.is_posed
         if is_first_stage and not has_posed_loss:
             return terms  # the other losses need the true location map, this one does not

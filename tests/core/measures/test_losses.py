@@ -86,6 +86,24 @@ def test_a_location_map_that_lands_on_its_pixels_has_no_consistency_loss():
     assert losses.consistency_loss(iuv, location_map, camera + 0.1) > 1e-3
 
 
+def test_the_spread_of_a_joint_learns_half_of_its_distance():
+    truth, distance = torch.zeros(1, 1, 2), 0.3
+    spreads = torch.linspace(0.05, 0.5, 91)
+    values = [
+        losses.joint_location_loss(torch.tensor([[[distance, 0.0, float(spread)]]]), truth)
+        for spread in spreads
+    ]
+    assert float(spreads[int(torch.stack(values).argmin())]) == pytest.approx(0.15, abs=0.006)
+
+
+def test_joints_have_finite_gradients_where_they_are_exact_and_far_outside():
+    located = torch.tensor([[[0.0, 0.0, 0.01], [0.0, 0.0, 0.5]]], requires_grad=True)
+    truth = torch.tensor([[[0.0, 0.0], [40.0, 0.0]]])
+    losses.joint_location_loss(located, truth).backward()
+    assert located.grad.isfinite().all()
+    assert located.grad[0, 1, 2].abs() < 10
+
+
 def test_projection_follows_the_camera_contract():
     points = torch.tensor([[[0.5, -0.2, 9.0]]])
     camera = torch.tensor([[2.0, 0.1, 0.3]])

@@ -51,6 +51,18 @@ def test_a_location_map_linear_in_uv_is_read_exactly(
     np.testing.assert_allclose(read[:, 2], 2 * expected[:, 0] - expected[:, 1], atol=1e-5)
 
 
+@pytest.mark.parametrize('map_name', ['tiny_uv_map', 'tiny_two_chart_map'])
+def test_the_texel_weights_of_a_regressor_give_its_points(
+    tiny_body: BodyModel, map_name: str, request: pytest.FixtureRequest
+) -> None:
+    mapper = LocationMapper(request.getfixturevalue(map_name), 16, tiny_body.num_vertices)
+    regressor = torch.as_tensor(tiny_body.joint_regressor).float()
+    location_map = torch.randn(2, 3, 16, 16)
+    expected = regressor @ mapper.vertices_from_location_map(location_map)
+    found = mapper.texel_weights(regressor) @ location_map.flatten(2).transpose(1, 2)
+    torch.testing.assert_close(found, expected)
+
+
 @settings(max_examples=15, deadline=None)
 @given(resolution=st.integers(4, 40), seed=st.integers(0, 99))
 def test_texels_are_mixtures_of_the_vertices_of_one_face(resolution: int, seed: int) -> None:

@@ -103,12 +103,13 @@ def test_stage_one_also_poses_the_reference_map(make_trainer):
     path = trainer.run()
     logged = [json.loads(line) for line in (path.parent / 'log.jsonl').read_text().splitlines()]
     first = next(entry['losses'] for entry in logged if entry.get('step') == 1)
-    assert set(first) == {'mask', 'uv', 'posed'} and first['posed'] > 0
+    assert set(first) == {'mask', 'uv', 'joint_locations', 'posed'} and first['posed'] > 0
     after = trainer.network.state_dict()
     for name in (
         'cnet.global_head.1.weight',
         'lnet.posed_head.0.weight',
         'lnet.camera_head.0.weight',
+        'cnet.joint_head.1.weight',
     ):
         assert not torch.equal(before[name], after[name]), name
 
