@@ -28,10 +28,11 @@ INITIAL_STIFFNESS = 0.3
 MIN_DENOMINATOR = 1e-12
 
 
-JOINT_DEVIATION = 0.05
+JOINT_WEIGHT = 20.0
+"""Weight of a joint with a narrow heatmap; that of a texel is 1. It is not learnt: on renderings a
+smaller weight is best, but on photographs the pose before the alignment is less certain."""
+JOINT_DEVIATION = 0.03
 """Spread of a heatmap at which its joint has half weight, crop frame."""
-INITIAL_JOINT_WEIGHT = 10.0
-"""Initial weight of a joint; that of a texel is 1."""
 MIN_VARIANCE = 1e-4
 """Smallest variance of a heatmap, crop frame."""
 
@@ -46,14 +47,13 @@ class PixelAlignment(nn.Module):
 
     Attributes:
         stiffness: (K,) logarithm of each component's regularisation weight; learnt.
-        joint_weights: (J,) logarithm of each joint's weight; learnt. None without joints.
         joints_of_texels: (J, r r) weights of the texels in each joint.
         joint_offsets: (J, 3) joints minus the weighted sums of the texels, metres: the detail
             that the location map does not hold, as in the template.
     """
 
-    joints_of_texels: Tensor
-    joint_offsets: Tensor
+    joints_of_texels: Tensor | None
+    joint_offsets: Tensor | None
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class PixelAlignment(nn.Module):
         joints_of_texels: Tensor | None = None,
         joint_offsets: Tensor | None = None,
     ) -> None:
-        """Starts with the same stiffness for all components and the same weight for all joints.
+        """Starts with the same stiffness for all components.
 
         Args:
             num_components: K.
@@ -70,12 +70,8 @@ class PixelAlignment(nn.Module):
         """
         super().__init__()
         self.stiffness = nn.Parameter(torch.full((num_components,), math.log(INITIAL_STIFFNESS)))
-        self.joint_weights = None
-        if joints_of_texels is not None and joint_offsets is not None:
-            initial = torch.full((len(joints_of_texels),), math.log(INITIAL_JOINT_WEIGHT))
-            self.joint_weights = nn.Parameter(initial)
-            self.register_buffer('joints_of_texels', joints_of_texels, persistent=False)
-            self.register_buffer('joint_offsets', joint_offsets, persistent=False)
+        self.register_buffer('joints_of_texels', joints_of_texels, persistent=False)
+        self.register_buffer('joint_offsets', joint_offsets, persistent=False)
 
     def forward(
         self,
@@ -141,12 +137,12 @@ class PixelAlignment(nn.Module):
         jacobian = components[: 2 * num_points]  # x and y, (2 r r, K)
         reliability = warped[:, -1:].flatten(2)  # 1 for a visible texel, 0 for the others
         error = reprojection_error(warped, location_map, camera).flatten(2)
-        if located is not None and self.joint_weights is not None:
+        if located is not None:
             jacobian = self._with_joints(jacobian)
-            reliability = torch.cat([reliability, self._joint_reliability(located)], dim=2)
+            reliability = torch.cat([reliability, _joint_reliability(located)], dim=2)
             joint_error = self._joint_error(location_map, camera, located)
             error = torch.cat([error, joint_error], dim=2)
-            num_points += len(self.joint_weights)
+            num_points += int(located.shape[1])
         scale, stiffness = camera[:, :1], self.stiffness.exp()
 
         def project(coefficients: Tensor) -> Tensor:
@@ -175,17 +171,19 @@ class PixelAlignment(nn.Module):
 
     def _with_joints(self, jacobian: Tensor) -> Tensor:
         """(2 r r, K) of the texels to (2 (r r + J), K) of texels and joints."""
+        assert self.joints_of_texels is not None  # a network with heatmaps has joints
         texels = jacobian.reshape(2, -1, jacobian.shape[1])
         return torch.cat([texels, self.joints_of_texels @ texels], dim=1).flatten(0, 1)
 
-    def _joint_reliability(self, located: Tensor) -> Tensor:
-        """(B, 1, J): small for a joint with a wide heatmap."""
-        assert self.joint_weights is not None
-        spread = located[:, None, :, 2] / JOINT_DEVIATION
-        return self.joint_weights.exp() / (1 + spread.square())
-
     def _joint_error(self, location_map: Tensor, camera: Tensor, located: Tensor) -> Tensor:
         """(B, 2, J): from the projected to the located joints, crop frame."""
+        assert self.joints_of_texels is not None and self.joint_offsets is not None
         joints = location_map.flatten(2) @ self.joints_of_texels.T + self.joint_offsets.T
         projected = camera[:, :1, None] * (joints[:, :2] + camera[:, 1:, None])
         return located[..., :2].transpose(1, 2) - projected
+
+
+def _joint_reliability(located: Tensor) -> Tensor:
+    """(B, 1, J): small for a joint with a wide heatmap."""
+    spread = located[:, None, :, 2] / JOINT_DEVIATION
+    return JOINT_WEIGHT / (1 + spread.square())
