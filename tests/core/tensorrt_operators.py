@@ -40,6 +40,7 @@ OPERATORS = {
             'Log',
             'MatMul',
             'MaxPool',
+            'Pad',
             'Pow',
             'Reciprocal',
             'Round',

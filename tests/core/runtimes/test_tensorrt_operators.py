@@ -10,7 +10,8 @@ import pytest
 onnx = pytest.importorskip('onnx')
 from tensorrt_operators import beyond_tensorrt  # noqa: E402
 
-from decomr_core.export.export import OPSET  # noqa: E402
+from decomr_core.export.export import OPSET, export_onnx  # noqa: E402
+from decomr_core.networks.checkpoint import load_network  # noqa: E402
 
 
 @pytest.mark.parametrize('precision', ['f32', 'fp16'])
@@ -31,6 +32,15 @@ def test_tensorrt_runs_every_node_of_the_dense_graph_without_a_plugin(
     model = onnx.load(graph(preset, precision=precision, **changes))
     assert beyond_tensorrt(model) == []
     assert {entry.version for entry in model.opset_import} == {OPSET}
+
+
+@pytest.mark.full_size
+@pytest.mark.parametrize('precision', ['f32', 'fp16'])
+def test_tensorrt_runs_every_node_of_the_shipped_network(tmp_path: Path, precision: str) -> None:
+    """Its encoder, its posed reference map and its joint heatmaps are not in the small graphs."""
+    path = tmp_path / 'rt.onnx'
+    export_onnx(load_network('rt'), path, 'dense', precision)
+    assert beyond_tensorrt(onnx.load(path)) == []
 
 
 @pytest.mark.parametrize('precision', ['f32', 'fp16'])
