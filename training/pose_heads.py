@@ -128,13 +128,10 @@ class PoseHeads(nn.Module):
         self.readers: tuple[nn.Module, ...] = (decoder.of_crop, lnet.global_head)
         side = network.config.uv_resolution
         self.register_buffer('texel_weights', weight_map(body, uv_map, side))
-        self.register_buffer(
-            'joints_of_texels', network.location_mapper.texel_weights(network.joint_regressor)
-        )
-        reference = network.lnet.reference_location_map
         with torch.no_grad():
-            exact = network.read_surface(reference)[1][0]
-            self.register_buffer('joints_offset', exact - self._joints(reference)[0])
+            weights, offsets = network.joints_of_texels(network.lnet.reference_location_map)
+        self.register_buffer('joints_of_texels', weights)
+        self.register_buffer('joints_offset', offsets)
 
     def forward(self, summaries: Tensor) -> Posed:
         """Poses the people of summaries (B, S), float32."""

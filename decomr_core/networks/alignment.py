@@ -13,7 +13,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from decomr_core.uv.warp import WARP_CHANNELS, reprojection_error
+from decomr_core.uv.location_map import project_location_map
+from decomr_core.uv.warp import WARP_CHANNELS, pixel_positions, reprojection_error
 
 __all__ = ['PixelAlignment']
 
@@ -113,15 +114,14 @@ class PixelAlignment(nn.Module):
         Returns:
             (B, J, 3) float32, crop frame: x, y, and the standard deviation along an axis.
         """
-        height, width = int(heatmaps.shape[2]), int(heatmaps.shape[3])
-        x = torch.linspace(-1, 1, width, device=heatmaps.device).repeat(height)
-        y = torch.linspace(-1, 1, height, device=heatmaps.device).repeat_interleave(width)
+        heatmaps = heatmaps.float()
+        x, y, _ = pixel_positions(heatmaps)[0]
         moments = torch.stack([x, y, x.square() + y.square()], dim=1)
         with torch.autocast(heatmaps.device.type, enabled=False):
-            found = heatmaps.float().flatten(2).softmax(dim=2) @ moments
+            found = heatmaps.flatten(2).softmax(dim=2) @ moments
         positions = found[..., :2]
         variance = (found[..., 2:] - positions.square().sum(dim=-1, keepdim=True)) / 2
-        # A half of a variance below zero, from rounding, would have no root.
+        # Rounding may make a variance negative.
         return torch.cat([positions, (variance.clamp_min(0) + MIN_VARIANCE).sqrt()], dim=-1)
 
     def _align(
@@ -179,7 +179,7 @@ class PixelAlignment(nn.Module):
         """(B, 2, J): from the projected to the located joints, crop frame."""
         assert self.joints_of_texels is not None and self.joint_offsets is not None
         joints = location_map.flatten(2) @ self.joints_of_texels.T + self.joint_offsets.T
-        projected = camera[:, :1, None] * (joints[:, :2] + camera[:, 1:, None])
+        projected = project_location_map(joints[..., None], camera)[..., 0]
         return located[..., :2].transpose(1, 2) - projected
 
 

@@ -189,16 +189,26 @@ class DecoMR(nn.Module):
         head = self.cnet.joint_head
         return None if head is None else head(local_features)
 
+    def joints_of_texels(self, reference: Tensor) -> tuple[Tensor, Tensor]:
+        """The linear part of the way from location maps to joints.
+
+        Args:
+            reference: (1, 3, R, R) location map of the template, metres.
+
+        Returns:
+            (J, R R) weights of the texels in each joint, and (J, 3) the template's joints minus
+            their weighted sums, metres: the detail that the location map does not hold.
+        """
+        weights = self.location_mapper.texel_weights(self.joint_regressor)
+        sums = reference[0].flatten(1) @ weights.T  # (3, J)
+        return weights, self.read_surface(reference)[1][0] - sums.T
+
     def _make_alignment(self, reference: Tensor) -> PixelAlignment | None:
         """The alignment, for a reference map (1, 3, R, R), metres."""
         if not self.config.is_posed:
             return None
-        if not self.config.locates_joints:
-            return PixelAlignment(self.config.pose_components)
-        joints_of_texels = self.location_mapper.texel_weights(self.joint_regressor)
-        sums = reference[0].flatten(1) @ joints_of_texels.T  # (3, J)
-        offsets = self.read_surface(reference)[1][0] - sums.T
-        return PixelAlignment(self.config.pose_components, joints_of_texels, offsets)
+        joints = self.joints_of_texels(reference) if self.config.locates_joints else ()
+        return PixelAlignment(self.config.pose_components, *joints)
 
     def _warp(self, images: Tensor, local_features: Tensor, guide_iuv: Tensor) -> Tensor | None:
         """Warps the image features that LNet takes to the UV grid.

@@ -19,6 +19,7 @@ __all__ = [
     'FOREGROUND_THRESHOLD',
     'WARP_CHANNELS',
     'WARP_FORMS',
+    'pixel_positions',
     'reprojection_error',
     'warp_to_uv',
 ]
@@ -79,7 +80,7 @@ def reprojection_error(uv_features: Tensor, location_map: Tensor, camera: Tensor
 def _sum_by_scatter(features: Tensor, iuv: Tensor, resolution: int) -> Tensor:
     """(B, C + 3, r * r): sums of features, x, y and 1 over the pixels of each texel."""
     batch, channels = features.shape[:2]
-    positions = _pixel_positions(features).expand(batch, -1, -1)
+    positions = pixel_positions(features).expand(batch, -1, -1)
     values = torch.cat([features.flatten(2), positions], dim=1)  # (B, C + 3, h * w)
     values = values * _is_foreground(iuv).to(values.dtype)
     index = _texel_index(iuv, resolution).expand(-1, channels + 3, -1)
@@ -93,11 +94,11 @@ def _sum_by_product(features: Tensor, iuv: Tensor, resolution: int) -> Tensor:
     index = torch.where(_is_foreground(iuv), _texel_index(iuv, resolution), resolution**2)
     assignment = (index.transpose(1, 2) == texels).to(features.dtype)  # (B, h * w, r * r)
     return torch.cat(
-        [features.flatten(2) @ assignment, _pixel_positions(features) @ assignment], dim=1
+        [features.flatten(2) @ assignment, pixel_positions(features) @ assignment], dim=1
     )
 
 
-def _pixel_positions(features: Tensor) -> Tensor:
+def pixel_positions(features: Tensor) -> Tensor:
     """(1, 3, h * w) x, y and 1 of each pixel of features (B, C, h, w)."""
     # int() makes the sizes, and thus the result, constants in a traced graph.
     height, width = int(features.shape[2]), int(features.shape[3])
