@@ -137,6 +137,7 @@ class DecoMR(nn.Module):
         local_features: Tensor,
         global_features: Tensor,
         guide_iuv: Tensor | None = None,
+        heatmaps: Tensor | None = None,
     ) -> NetworkOutput:
         """Runs the parts after CNet.
 
@@ -146,6 +147,7 @@ class DecoMR(nn.Module):
             local_features: (B, C, h, w) from `predict_iuv`.
             global_features: (B, G) from `predict_iuv`.
             guide_iuv: see `forward`.
+            heatmaps: `joint_heatmaps` of the local features, if they are known already.
 
         Returns:
             See `forward`; its IUV image is `iuv`, also with a guide.
@@ -154,7 +156,8 @@ class DecoMR(nn.Module):
         uv_features = self._warp(images, local_features, guide)
         location_map, camera = self.lnet(uv_features, global_features)
         if self.alignment is not None:
-            heatmaps = self.joint_heatmaps(local_features)
+            if heatmaps is None:
+                heatmaps = self.joint_heatmaps(local_features)
             location_map = self.alignment(
                 location_map, uv_features, camera, self.lnet.pose_components, heatmaps
             )

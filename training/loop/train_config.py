@@ -232,7 +232,8 @@ class TrainConfig:
         accumulate: number of parts of a batch, computed one after the other to fit a large batch
             into a small GPU; batch normalisation uses the statistics of each part.
         precision: `fp32` or `bf16` (autocast of the network; losses stay in fp32).
-        compile: whether to use torch.compile, which is faster but takes minutes at the start.
+        compile: whether to compile the network with torch.compile, for GPUs. It takes minutes at
+            the start of each stage, and on a CPU the training does not become faster.
         threads: CPU threads of each training process; image generators are separate processes.
         num_workers: image generator processes per training process.
         reuse: how many times each rendered image is used.

@@ -135,7 +135,10 @@ class Trainer:
         self.training_losses, self.optimizer = self.fabric.setup(training_losses, self.optimizer)
         self.averaged = copy.deepcopy(self.network).eval() if config.optimizer.ema_decay else None
         if config.compile:
-            self.network.compile()
+            # The losses call these modules and never the whole network's forward.
+            for part in (self.network.cnet, self.network.lnet, self.network.alignment):
+                if part is not None:
+                    part.compile()
         self.step, self.trained_s = 0, 0.0
         self.stop_asked = False
         if resume:

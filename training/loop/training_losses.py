@@ -142,7 +142,9 @@ class TrainingLosses(nn.Module):
             )
         if not is_first_stage:
             with self._autocast():
-                output = self.network.predict_mesh(images, iuv, local_features, global_features)
+                output = self.network.predict_mesh(
+                    images, iuv, local_features, global_features, heatmaps=heatmaps
+                )
             terms |= self._surface_losses(output, batch, true_map)
             terms['joints_3d'], terms['joints_2d'] = self._joint_losses(
                 output.vertices, output.joints, output.camera, batch

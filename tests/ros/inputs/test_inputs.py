@@ -462,6 +462,6 @@ def test_a_wrong_reliability_is_reported_with_the_remedy(
         MatchingSubscription(ros.node, Image, 'image', print, 10, 'reliable')
     ) as subscription:
         ros.node.create_publisher(Image, 'image', BEST_EFFORT)
-        ros.spin_until(is_told, 10)
+        ros.spin_until(is_told)
         subscription.check()
         assert subscription.reliability == 'reliable'  # it was asked for

@@ -63,6 +63,22 @@ def test_a_run_writes_a_network_that_loads_and_records_its_training(finished_run
         torch.testing.assert_close(value, kept[name], rtol=2e-3, atol=1e-4)
 
 
+def test_compilation_replaces_the_parts_that_a_step_runs(tmp_path, monkeypatch):
+    calls = []
+
+    def compile_recorded(function, **_):
+        def run(*args, **options):
+            calls.append(type(function.__self__).__name__)
+            return function(*args, **options)
+
+        return run
+
+    monkeypatch.setattr(torch, 'compile', compile_recorded)
+    Trainer(_config(compile=True), tmp_path).run()
+    # Two steps of each stage; in the first, CNet runs alone.
+    assert calls == ['CNet', 'CNet', *['CNet', 'LNet'] * 2]
+
+
 def test_weights_name_the_files_of_their_training_without_their_folders():
     config = {
         'init': 'runs/d1/rt.safetensors',
