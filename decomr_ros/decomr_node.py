@@ -50,6 +50,7 @@ from decomr_ros.programs.process import run_node
 from decomr_ros.programs.ros_arguments import ignored_files_text
 from decomr_ros.settings.parameter_help import parameters_help
 from decomr_ros.settings.parameters import NodeParameters, declare_parameters, read_parameters
+from decomr_ros.settings.robot_parts import parse_robot_parts
 
 if TYPE_CHECKING:
     from rclpy.event_handler import QoSMessageLostInfo
@@ -269,6 +270,7 @@ class DecomrNode(ManagedNode):
                 if parameters.detector_period_s
                 else ''
             )
+            + _robot_text(parameters)
         )
 
     def _release(self, is_logged: bool = False) -> None:
@@ -363,6 +365,13 @@ class DecomrNode(ManagedNode):
         if self.progress:
             message = f'{self.state_label}; {self.progress}'
         self._status_publisher.publish(status_message(self, level, message, values))
+
+
+def _robot_text(parameters: NodeParameters) -> str:
+    """The robot's part of the log line of the configured node."""
+    frames = [part.frame for part in parse_robot_parts(parameters.robot_parts)]
+    frames += ['robot_description'] * parameters.use_robot_description
+    return f', distances to {", ".join(frames)}' if frames else ''
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -27,6 +27,8 @@ from rclpy.parameter import Parameter, parameter_value_to_python
 TIMEOUT_S = 120.0
 # Timeout of the discovery of the node, and the period of its retries, s.
 DISCOVERY_S, RETRY_S = 20.0, 1.0
+# In the node's reason, if a parameter can only be set while the node is unconfigured.
+NEEDS_CONFIGURE = 'takes effect when the node is configured'
 # Transitions to the state unconfigured, by the current state.
 BEFORE = {
     State.PRIMARY_STATE_ACTIVE: (Transition.TRANSITION_DEACTIVATE, Transition.TRANSITION_CLEANUP),
@@ -154,7 +156,10 @@ def _run(client: NodeClient, values: dict[str, Any], is_reconfigured: bool) -> i
     if is_reconfigured:
         client.activate()
     if reason:
-        sys.stderr.write(f'nothing was changed: {reason}\n')
+        remedy = (
+            '' if is_reconfigured or NEEDS_CONFIGURE not in reason else '; or give --reconfigure'
+        )
+        sys.stderr.write(f'nothing was changed: {reason}{remedy}\n')
         return 1
     print(', '.join(f'{name} is {value!r}' for name, value in values.items()))
     return 0

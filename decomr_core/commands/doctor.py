@@ -47,6 +47,12 @@ INSTALL = {
     'rclpy': 'source a ROS 2 installation, or run through scripts/with-env',
     'decomr.msg': 'build the package: make setup, or colcon build and source install/setup.bash',
 }
+# Packages of ROS 2 that some parameters need; without them the node works otherwise.
+OPTIONAL_ROS = {
+    'tf2_ros': 'smoothing_frame, obstacle_frame and robot parts in frames of their own',
+    'tf2_msgs': 'publish_tf and tf_joints',
+    'hri_msgs': 'the topics of rep155',
+}
 
 
 def report() -> dict[str, Any]:
@@ -54,10 +60,11 @@ def report() -> dict[str, Any]:
 
     Returns:
         `decomr`, `python`, `platform`, `cpus`; `ros` (distro, rmw, whether the messages are
-        built, the Fast DDS profile); `runtimes` by name (available, version, problem, devices or
-        providers); `assets` (body, uv_map, weights: path, sha256 of the file, hash of the
-        content, problem); `trial` (what was tried, problem, and seconds and people of a node);
-        `problems`, a list of texts, empty if everything required works.
+        built, the Fast DDS profile, whether each of `OPTIONAL_ROS` is installed); `runtimes` by
+        name (available, version, problem, devices or providers); `assets` (body, uv_map,
+        weights: path, sha256 of the file, hash of the content, problem); `trial` (what was
+        tried, problem, and seconds and people of a node); `problems`, a list of texts, empty if
+        everything required works.
     """
     has_ros = _has_ros()
     with ThreadPoolExecutor(len(INSTALL) + 1) as pool:
@@ -81,6 +88,7 @@ def report() -> dict[str, Any]:
         if not runtimes[name]['available']
     ]
     ros = _ros(found['rclpy'], found['decomr.msg'])
+    ros['optional'] = {name: importlib.util.find_spec(name) is not None for name in OPTIONAL_ROS}
     if has_ros and ros['problem']:
         problems.append(f'ROS 2: {ros["problem"]}')
     elif trial.result()['problem']:  # if ROS itself fails, the node's error adds nothing
@@ -110,6 +118,9 @@ def main_text(report: dict[str, Any]) -> str:
     ]
     lines += [_line(name, ros[name] or 'none') for name in ('distro', 'rmw', 'fastdds_profile')]
     lines.append(_line('messages', 'built' if ros['messages_built'] else 'not built'))
+    for name, is_installed in ros['optional'].items():
+        what = 'installed' if is_installed else f'not installed; only {OPTIONAL_ROS[name]} need it'
+        lines.append(_line(name, what))
     if ros['problem']:
         lines.append(_line('problem', ros['problem']))
     lines += ['', 'Runtimes']

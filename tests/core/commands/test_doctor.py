@@ -115,6 +115,17 @@ def test_the_text_lists_the_problems(report: dict[str, Any]) -> None:
         assert f'\n  {name} ' in text
 
 
+def test_optional_packages_are_listed_with_the_parameters_that_need_them(
+    report: dict[str, Any],
+) -> None:
+    optional = report['ros']['optional']
+    assert set(optional) == {'tf2_ros', 'tf2_msgs', 'hri_msgs'}
+    ros = report['ros'] | {'optional': dict.fromkeys(optional, False) | {'hri_msgs': True}}
+    lines = doctor.main_text(report | {'ros': ros}).splitlines()
+    assert '  tf2_msgs        not installed; only publish_tf and tf_joints need it' in lines
+    assert '  hri_msgs        installed' in lines
+
+
 def test_the_trials_are_reported(report: dict[str, Any]) -> None:
     trial = report['trial']
     if importlib.util.find_spec('rclpy') is None:

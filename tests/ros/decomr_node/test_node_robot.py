@@ -71,9 +71,12 @@ def test_proximity_has_the_stamp_of_the_image_and_diagnostics_its_smallest_dista
     inner.node.close()
 
 
-def test_invalid_robot_parts_are_rejected_when_they_are_set(inner: InnerNode) -> None:
+def test_invalid_robot_parts_are_rejected_when_they_are_set(
+    inner: InnerNode, capfd: pytest.CaptureFixture[str]
+) -> None:
     result = inner.node.set_parameters_atomically([Parameter('robot_parts', value='tool wide')])
     assert not result.successful
     assert "robot_parts contains 'tool wide'; expected FRAME RADIUS" in result.reason
-    inner.set(robot_parts='tool 0.1')
+    inner.set(robot_parts='tool 0.1; hand 0.05')
     assert inner.node.trigger_configure() == TransitionCallbackReturn.SUCCESS
+    assert ', distances to tool, hand\n' in capfd.readouterr().err

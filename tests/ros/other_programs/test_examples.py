@@ -119,6 +119,7 @@ def test_parameters_of_the_real_node_are_shown_set_and_rejected(
         'nothing was changed: parameter threads takes effect when the node is configured'
         in refused.output
     )
+    assert refused.output.splitlines()[-1].endswith('; or give --reconfigure')
     again = set_parameter(ros, '--reconfigure', 'min_score:=0.5', 'threads:=2')
     assert again.process.returncode == 0, again.output
     shown = yaml.safe_load(set_parameter(ros).output)
