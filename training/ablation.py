@@ -3,12 +3,12 @@
     python -m training.ablation --config config/training/ablation.yaml --out runs/ablation
     torchrun --nproc-per-node 2 -m training.ablation --config config/training/ablation.yaml ...
 
-Each cell of the grid is a training run in its own folder, scored on the same held-out images.
-Stage 1 does not involve LNet and is run once for each UV map. To continue after an interruption,
-run the same command again: finished cells are skipped, and an interrupted one resumes. The folder
-gets `results.json`, `ablation.md` and `ablation.png`, which are rewritten after every cell.
-Commands with different `--cells` may share a folder at the same time if no two of them run the
-same UV map.
+Each cell of the grid is trained once with each seed, in a folder of its own, and scored on the
+same held-out images. Stage 1 does not involve LNet and is run once for each UV map and seed. To
+continue after an interruption, run the same command again: finished runs are skipped, and an
+interrupted one resumes. The folder gets `results.json`, `ablation.md` and `ablation.png`, which
+are rewritten after every run. Commands with different `--cells` may share a folder at the same
+time if no two of them run the same UV map.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from decomr_core.base.config import LNET_INPUTS
 from decomr_core.geometry.crop import normalize_images
 from decomr_core.networks.decomr import DecoMR
 from training.ablations.report import write_report
-from training.ablations.results import AblationResults, Cell, hardware, versions
+from training.ablations.results import AblationResults, Run, hardware, versions
 from training.evaluation.synthetic_scores import constant_scores, score_held_out
 from training.loop.command_line import config_parser, error_line, stopping_on_signals
 from training.loop.run_folder import CHECKPOINT
@@ -41,6 +41,8 @@ from training.synthetic.synthetic_batch import SyntheticBatch
 __all__ = ['Ablation', 'AblationConfig', 'main']
 
 CNET = 'cnet'
+STAGE_2_SEED = 1000
+"""Added to the seed in stage 2, which has other people than stage 1 of any seed."""
 logger = logging.getLogger(__name__)
 
 
@@ -53,7 +55,8 @@ class AblationConfig:
             with the first.
         lnet_inputs: inputs of LNet, some of `decomr_core.base.config.LNET_INPUTS`.
         images: number of held-out images that every cell is scored on.
-        train: the training run; each cell replaces its `uv_map` and `lnet_input`.
+        seeds: seeds of the training; each cell is trained once with each.
+        train: the training run; each run replaces its `uv_map`, `lnet_input` and `seed`.
     """
 
     uv_maps: dict[str, str] = field(
@@ -61,6 +64,7 @@ class AblationConfig:
     )
     lnet_inputs: tuple[str, ...] = LNET_INPUTS
     images: int = 500
+    seeds: tuple[int, ...] = (0,)
     train: TrainConfig = field(default_factory=TrainConfig)
 
     def __post_init__(self) -> None:
@@ -77,6 +81,10 @@ class AblationConfig:
                 f'uv_maps has the labels {bad}, which cannot be folder names; use '
                 'letters, digits, - and _'
             )
+        if not self.seeds or len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f'seeds is {list(self.seeds)}; take one or more different numbers')
+        if not all(0 <= seed < STAGE_2_SEED for seed in self.seeds):
+            raise ValueError(f'seeds is {list(self.seeds)}; take 0 to {STAGE_2_SEED - 1}')
         if self.images < 1:
             raise ValueError(f'images is {self.images}; take 1 or more')
 
@@ -101,7 +109,7 @@ class Ablation:
         self._held_out: tuple[str, SyntheticBatch] | None = None
 
     def run(self, names: list[str] | None = None) -> bool:
-        """Runs the unfinished cells.
+        """Does the unfinished runs.
 
         Args:
             names: cells to run; None for all.
@@ -112,22 +120,24 @@ class Ablation:
         Raises:
             ValueError: there is no cell with one of the names.
         """
-        known = {cell.name: cell for cell in self.results.grid}
+        known = [cell.name for cell in self.results.grid]
         unknown = [name for name in names or [] if name not in known]
         if unknown:
             raise ValueError(f'no cells {", ".join(unknown)}; known: {", ".join(known)}')
-        # Chosen before any result is added, so that all processes run the same cells.
+        # Chosen before any result is added, so that all processes do the same runs.
         chosen = [
-            known[name] for name in names or known if not self.results.is_finished(known[name])
+            run
+            for run in self.results.runs
+            if run.cell.name in (names or known) and not self.results.is_finished(run)
         ]
-        for cell in chosen:
+        for run in chosen:
             if self._is_stop_requested_anywhere():
                 return False
-            stages = self._train(cell)
+            stages = self._train(run)
             if any(trainer.step < trainer.config.stages.total_steps for trainer in stages):
                 return False
             if self.is_leader:
-                self._score(cell, stages)
+                self._score(run, stages)
         return True
 
     def request_stop(self, *_: object) -> None:
@@ -136,23 +146,24 @@ class Ablation:
         if self._trainer is not None:
             self._trainer.request_stop()
 
-    def _train(self, cell: Cell) -> list[Trainer]:
+    def _train(self, run: Run) -> list[Trainer]:
         """Trains a cell until its end or a stop request; returns the stages that were started."""
-        both = replace(self.config.train, uv_map=self.config.uv_maps[cell.uv_map])
+        cell = run.cell
+        both = replace(self.config.train, uv_map=self.config.uv_maps[cell.uv_map], seed=run.seed)
         first = replace(both, stages=replace(both.stages, end_to_end_steps=0))
         second = replace(
             both,
             stages=replace(both.stages, cnet_steps=0),
             lnet_input=cell.lnet_input,
-            seed=both.seed + 1,
+            seed=run.seed + STAGE_2_SEED,
         )
         done = []
         if both.stages.cnet_steps:
-            done.append(self._run(f'{cell.uv_map}_{CNET}', first))
+            done.append(self._run(f'{cell.uv_map}_{CNET}_seed{run.seed}', first))
             if done[0].step < both.stages.cnet_steps:
                 return done
             second = replace(second, init=str(done[0].folder.network_path), init_part=CNET)
-        return [*done, self._run(cell.name, second)]
+        return [*done, self._run(run.name, second)]
 
     def _run(self, name: str, config: TrainConfig) -> Trainer:
         """Starts or resumes a training run, until its end or a stop request."""
@@ -166,9 +177,9 @@ class Ablation:
         self._trainer = None
         return trainer
 
-    def _score(self, cell: Cell, stages: list[Trainer]) -> None:
+    def _score(self, run: Run, stages: list[Trainer]) -> None:
         """Scores a trained cell, and writes the results and the report."""
-        trainer = stages[-1]
+        cell, trainer = run.cell, stages[-1]
         if self._held_out is None or self._held_out[0] != cell.uv_map:
             # The people are the same for every UV map; only the true IUV images differ.
             self._held_out = (
@@ -182,7 +193,7 @@ class Ablation:
             self.results.values['best_constant'] = constant_scores(held_out.joints)
         network = trainer.best_network
         self.results.add(
-            cell,
+            run,
             _score_each(network, held_out),
             {
                 'parameters': sum(parameter.numel() for parameter in network.parameters()),
@@ -196,7 +207,7 @@ class Ablation:
         write_report(self.results)
 
     def _is_stop_requested_anywhere(self) -> bool:
-        """Whether any process was asked to stop; all processes then stop before the same cell."""
+        """Whether any process was asked to stop; all processes then stop before the same run."""
         if not torch.distributed.is_initialized():
             return self.stop_asked
         device = 'cuda' if torch.cuda.is_available() else 'cpu'

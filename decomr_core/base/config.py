@@ -4,7 +4,8 @@
 224 px crops, group normalisation, a location map of 128 texels. `rt`, which is shipped, has the
 same parts after an encoder pretrained on photographs of people, and runs in real time on two CPU
 cores. `small` is for experiments that train many networks, such as the ablation: the same encoder
-with smaller parts after it.
+with smaller parts after it, and without what `rt` adds to the paper (pose components, alignment,
+joint heatmaps).
 """
 
 from __future__ import annotations
@@ -277,7 +278,6 @@ PRESETS = {
         location_map_resolution=32,
         is_residual=True,
         is_detailed=True,
-        pose_components=128,
         default_camera=(0.9, 0.0, 0.0),
     ),
 }

@@ -1,4 +1,4 @@
-"""The results of an ablation: one JSON file, and the scores of every image of each cell."""
+"""The results of an ablation: one JSON file, and the scores of every image of each run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import os
 import platform
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -21,14 +21,14 @@ from decomr_core import __version__
 from decomr_core.base.files import replacing
 from decomr_core.base.hardware import cpu_name
 from decomr_core.measures.metrics import bootstrap_interval
-from training.evaluation.report import known_rows
+from training.evaluation.report import MAY_BE_UNKNOWN
 from training.loop.train_config import PACE, TrainConfig
 
-__all__ = ['AblationResults', 'Cell', 'hardware', 'mean_with_interval', 'versions']
+__all__ = ['AblationResults', 'Cell', 'Run', 'hardware', 'mean_with_interval', 'versions']
 
 RESULTS, SCORES, LOCK = 'results.json', 'scores.npz', 'results.lock'
-FORMAT_VERSION = 1
-NEEDED = ('format_version', 'config', 'seed', 'budget', 'images', 'cells', 'comparisons')
+FORMAT_VERSION = 2
+NEEDED = ('format_version', 'config', 'budget', 'images', 'runs', 'cells', 'comparisons')
 NEEDED_OF_CELL = ('uv_map', 'lnet_input', 'scores')
 # Joint errors for which differences between cells are reported.
 COMPARED = ('pa_mpjpe_mm', 'mpjpe_mm')
@@ -50,8 +50,25 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """The name of the cell on the command line, and of its run folder."""
+        """The name of the cell on the command line."""
         return f'{self.uv_map}_{self.lnet_input}'
+
+
+class Run(NamedTuple):
+    """One training of a cell.
+
+    Attributes:
+        cell: the cell.
+        seed: seed of the training.
+    """
+
+    cell: Cell
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """The name of the run's folder."""
+        return f'{self.cell.name}_seed{self.seed}'
 
 
 class AblationResults:
@@ -92,36 +109,61 @@ class AblationResults:
             for lnet_input in config['lnet_inputs']
         ]
 
-    def is_finished(self, cell: Cell) -> bool:
-        """Whether the cell has scores."""
-        return cell.name in self.values['cells']
+    @property
+    def runs(self) -> list[Run]:
+        """All runs of the config: the whole grid with the first seed, then with the next one."""
+        return [Run(cell, seed) for seed in self.values['config']['seeds'] for cell in self.grid]
 
-    def add(self, cell: Cell, scores: dict[str, np.ndarray], facts: dict[str, Any]) -> None:
-        """Adds the scores of a cell, compares it with the other cells, and writes the file.
+    def is_finished(self, run: Run) -> bool:
+        """Whether the run has scores."""
+        return run.name in self.values['runs']
+
+    def add(self, run: Run, scores: dict[str, np.ndarray], facts: dict[str, Any]) -> None:
+        """Adds the scores of a run, compares its cell with the others, and writes the file.
 
         Args:
-            cell: the cell.
+            run: the run.
             scores: (K,) scores of each image, by name.
-            facts: further entries of the cell, such as the hardware.
+            facts: further entries of the run, such as the hardware.
         """
         arrays: dict[str, Any] = {**scores}
-        with replacing(self.folder / cell.name / SCORES) as part:
+        with replacing(self.folder / run.name / SCORES) as part:
             np.savez_compressed(part, **arrays)
         with (self.folder / LOCK).open('w') as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            if self.path.is_file():  # another process may have added cells
-                others = _read(self.path)['cells']
-                self.values['cells'] = {**others, **self.values['cells']}
-            self.values['cells'][cell.name] = {
-                **dataclasses.asdict(cell),
+            if self.path.is_file():  # another process may have added runs
+                saved = _read(self.path)
+                for key in ('runs', 'cells'):
+                    self.values[key] = {**saved[key], **self.values[key]}
+            self.values['runs'][run.name] = {
+                **dataclasses.asdict(run.cell),
+                'seed': run.seed,
                 **facts,
-                'scores': {
-                    name: mean_with_interval(known_rows(name, values))
-                    for name, values in scores.items()
-                },
             }
-            self.values['comparisons'] = self._comparisons()
+            read = {cell: found for cell in self.grid if (found := self._scores(cell))}
+            for cell, of_seeds in read.items():
+                self.values['cells'][cell.name] = {
+                    **dataclasses.asdict(cell),
+                    'seeds': sorted(of_seeds),
+                    'scores': {
+                        name: _mean_over_seeds(
+                            name, [of_seeds[seed][name] for seed in sorted(of_seeds)]
+                        )
+                        for name in next(iter(of_seeds.values()))
+                    },
+                }
+            self.values['comparisons'] = _comparisons(read)
             self.write()
+
+    def _scores(self, cell: Cell) -> dict[int, dict[str, np.ndarray]]:
+        """The scores of each image of a cell by seed, as far as its runs are finished."""
+        return {
+            run.seed: scores
+            for run in self.runs
+            if run.cell == cell
+            and self.is_finished(run)
+            and (scores := _read_scores(self.folder / run.name / SCORES)) is not None
+        }
 
     def write(self) -> None:
         """Replaces the file atomically."""
@@ -131,29 +173,6 @@ class AblationResults:
         )
         with replacing(self.path) as part:
             part.write_text(json.dumps(self.values, indent=2) + '\n', encoding='utf-8')
-
-    def _comparisons(self) -> list[dict[str, Any]]:
-        """Paired differences between any two cells.
-
-        On the same images, the difference of two networks varies much less than their scores.
-        """
-        scores = {
-            cell: read
-            for cell in self.grid
-            if self.is_finished(cell)
-            and (read := _read_scores(self.folder / cell.name / SCORES)) is not None
-        }
-        return [
-            {
-                'cell': second.name,
-                'minus': first.name,
-                **{
-                    metric: mean_with_interval(scores[second][metric] - scores[first][metric])
-                    for metric in COMPARED
-                },
-            }
-            for first, second in itertools.combinations(scores, 2)
-        ]
 
 
 def mean_with_interval(values: np.ndarray) -> dict[str, float | None]:
@@ -191,13 +210,54 @@ def versions() -> dict[str, str]:
     }
 
 
+def _mean_over_seeds(name: str, of_seeds: list[np.ndarray]) -> dict[str, Any]:
+    """The mean over seeds and images, its interval over the images, and the mean of each seed.
+
+    Args:
+        name: the score.
+        of_seeds: (K,) scores of the same images for each seed; NaN if a score that may be
+            unknown is.
+    """
+    values = np.ma.array(of_seeds, np.float64)
+    if name in MAY_BE_UNKNOWN:
+        values = np.ma.masked_invalid(values)
+    means = [own.compressed().mean() if own.count() else None for own in values]
+    return {
+        **mean_with_interval(values.mean(axis=0).compressed()),
+        'by_seed': [None if mean is None else round(float(mean), DECIMALS) for mean in means],
+    }
+
+
+def _comparisons(scores: dict[Cell, dict[int, dict[str, np.ndarray]]]) -> list[dict[str, Any]]:
+    """Paired differences between any two cells, of the seeds that both have.
+
+    On the same images, the difference of two networks varies much less than their scores.
+
+    Args:
+        scores: (K,) scores by cell, seed and name.
+    """
+    rows = []
+    for first, second in itertools.combinations(scores, 2):
+        seeds = sorted(scores[first].keys() & scores[second].keys())
+        if not seeds:
+            continue
+        differences = {
+            metric: _mean_over_seeds(
+                metric,
+                [scores[second][seed][metric] - scores[first][seed][metric] for seed in seeds],
+            )
+            for metric in COMPARED
+        }
+        rows.append({'cell': second.name, 'minus': first.name, 'seeds': seeds, **differences})
+    return rows
+
+
 def _empty_results(config: dict[str, Any]) -> dict[str, Any]:
     train = config['train']
     stages = {name: train['stages'][name] for name in ('cnet_steps', 'end_to_end_steps')}
     steps = sum(stages.values())
     return {
         'format_version': FORMAT_VERSION,
-        'seed': train['seed'],
         'images': config['images'],
         'budget': {
             **stages,
@@ -207,6 +267,7 @@ def _empty_results(config: dict[str, Any]) -> dict[str, Any]:
         },
         'config': config,
         'best_constant': {},
+        'runs': {},
         'cells': {},
         'comparisons': [],
     }
@@ -235,8 +296,9 @@ def _problem(values: Any) -> str:
     missing = [key for key in NEEDED if key not in values]
     if missing:
         return f'it lacks {", ".join(missing)}'
-    if not isinstance(values['cells'], dict):
-        return f'its cells are a {type(values["cells"]).__name__}, expected an object'
+    for key in ('runs', 'cells'):
+        if not isinstance(values[key], dict):
+            return f'its {key} are a {type(values[key]).__name__}, expected an object'
     missing = [
         f'{key} of {name}'
         for name, cell in values['cells'].items()
@@ -248,13 +310,13 @@ def _problem(values: Any) -> str:
 
 def _remedy(path: Path) -> str:
     return (
-        f'move it away and run again: trained cells in {path.parent} are not trained again, '
+        f'move it away and run again: finished runs in {path.parent} are not trained again, '
         'only scored'
     )
 
 
 def _check_same_run(path: Path, saved: dict[str, Any], given: dict[str, Any]) -> None:
-    """Raises an error if the configs differ in more than the grid and the pace of the runs."""
+    """Raises an error if the configs differ in more than grid, seeds and pace of the runs."""
     labels = saved['uv_maps'].keys() & given['uv_maps'].keys()
     differing = [
         f'uv_maps.{label}'
@@ -277,10 +339,10 @@ def _check_same_run(path: Path, saved: dict[str, Any], given: dict[str, Any]) ->
 
 
 def _read_scores(path: Path) -> dict[str, np.ndarray] | None:
-    """Reads the scores of each image of a cell; logs a warning and returns None on failure."""
+    """Reads the scores of each image of a run; logs a warning and returns None on failure."""
     try:
         with np.load(path, allow_pickle=False) as data:
             return {name: data[name] for name in data}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        logger.warning('cannot read %s (%s); the cell is not compared with others', path, error)
+        logger.warning('cannot read %s (%s); the run does not count', path, error)
         return None

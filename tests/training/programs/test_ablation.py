@@ -18,7 +18,7 @@ from decomr_core.networks.checkpoint import read_metadata
 from training.ablation import Ablation, AblationConfig, main
 from training.ablations import report as ablation_report
 from training.ablations.report import find_comparison, finding, plot_ablation, table
-from training.ablations.results import AblationResults, Cell, mean_with_interval
+from training.ablations.results import AblationResults, Cell, Run, hardware, mean_with_interval
 from training.evaluation import synthetic_scores
 from training.loop import trainer, training_data
 from training.loop.train_config import TrainConfig
@@ -68,18 +68,23 @@ def example(cells, comparisons=(), inputs=LNET_INPUTS):
         'uv_maps': {'conventional': 'makehuman', 'continuous': 'builtin'},
         'lnet_inputs': list(inputs),
         'images': 9,
+        'seeds': [3],
         'train': {
             'stages': {'cnet_steps': 10, 'end_to_end_steps': 20},
             'batch_size': 4,
             'preset': 'rt',
-            'seed': 3,
             'reuse': 1,
         },
     }
     results = AblationResults(Path('nowhere'), config)
     for (label, lnet_input), value in cells.items():
         scores = {
-            name: {'mean': factor * value, 'low': factor * value - 2, 'high': factor * value + 3}
+            name: {
+                'mean': factor * value,
+                'low': factor * value - 2,
+                'high': factor * value + 3,
+                'by_seed': [factor * value],
+            }
             for name, factor in (
                 ('pa_mpjpe_mm', 1),
                 ('mpjpe_mm', 2),
@@ -97,7 +102,8 @@ def example(cells, comparisons=(), inputs=LNET_INPUTS):
 def test_the_whole_grid_is_trained_and_scored(finished, tiny_uv_map, tiny_two_chart_map):
     values = json.loads((finished / 'results.json').read_text())
     assert list(values['cells']) == NAMES
-    for name, cell in values['cells'].items():
+    assert list(values['runs']) == [f'{name}_seed0' for name in NAMES]
+    for name, cell in values['runs'].items():
         training = read_metadata(finished / name / 'network.safetensors')
         assert training['config']['lnet_input'] == cell['lnet_input']
         is_continuous = cell['uv_map'] == 'continuous'
@@ -109,18 +115,18 @@ def test_the_whole_grid_is_trained_and_scored(finished, tiny_uv_map, tiny_two_ch
         assert cell['steps'] == CNET_STEPS + training['training']['steps'] == STEPS
         run = json.loads((finished / name / 'config.json').read_text())
         begun_with = Path(run['train']['init'])
-        assert begun_with == finished / f'{cell["uv_map"]}_cnet' / 'network.safetensors'
-        for metric, score in cell['scores'].items():
+        assert begun_with == finished / f'{cell["uv_map"]}_cnet_seed0' / 'network.safetensors'
+        for metric, score in values['cells'][name.removesuffix('_seed0')]['scores'].items():
             if metric != 'uv_error' or score['mean'] is not None:  # untrained: it sees nobody
                 assert score['low'] <= score['mean'] <= score['high']
-    parameters = {cell['lnet_input']: cell['parameters'] for cell in values['cells'].values()}
+    parameters = {cell['lnet_input']: cell['parameters'] for cell in values['runs'].values()}
     assert max(parameters, key=parameters.get) == 'global+local'
 
 
 @pytest.mark.full_size
 def test_the_results_record_how_they_were_made(finished):
     values = json.loads((finished / 'results.json').read_text())
-    assert values['seed'] == 0 and values['images'] == 4
+    assert values['images'] == 4
     assert values['budget'] == {
         'cnet_steps': 2,
         'end_to_end_steps': 2,
@@ -130,7 +136,7 @@ def test_the_results_record_how_they_were_made(finished):
     }
     assert re.match(r'\d{4}-\d\d-\d\dT', values['date'])
     assert values['best_constant'].keys() == {'pa_mpjpe_mm', 'mpjpe_mm'}
-    for cell in values['cells'].values():
+    for cell in values['runs'].values():
         assert cell['hardware']['cpu'] and cell['hardware']['processes'] == 1
         assert cell['versions'].keys() == {'decomr', 'python', 'torch', 'numpy'}
 
@@ -147,7 +153,12 @@ def test_any_two_cells_are_compared_image_by_image(finished):
     ]
     assert found['mean'] == pytest.approx(means[0] - means[1], abs=1e-2)
     turned = find_comparison(results, minus, cell, 'mpjpe_mm')
-    assert turned == {'mean': -found['mean'], 'low': -found['high'], 'high': -found['low']}
+    assert turned == {
+        'mean': -found['mean'],
+        'low': -found['high'],
+        'high': -found['low'],
+        'by_seed': [-found['mean']],
+    }
 
 
 @pytest.mark.full_size
@@ -180,11 +191,11 @@ def test_a_sigterm_keeps_the_running_cell_and_the_same_command_resumes(
     assert list(json.loads((tmp_path / 'results.json').read_text())['cells']) == [
         'continuous_global'
     ]
-    assert (tmp_path / 'continuous_local' / 'checkpoint.pt').is_file()
+    assert (tmp_path / 'continuous_local_seed0' / 'checkpoint.pt').is_file()
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
     assert run(tmp_path, *chosen) == 0
     assert steps == [
-        (f'continuous_{run}', step) for run in ('cnet', 'global', 'local') for step in (0, 1)
+        (f'continuous_{run}_seed0', step) for run in ('cnet', 'global', 'local') for step in (0, 1)
     ]
     assert list(json.loads((tmp_path / 'results.json').read_text())['cells']) == [
         'continuous_global',
@@ -204,22 +215,22 @@ def test_stage_one_runs_once_per_uv_map_and_is_resumed_after_a_stop(tmp_path, mo
 
     monkeypatch.setattr(Trainer, '_optimize', step)
     assert run(tmp_path, '--cells', 'continuous_global') == 0
-    assert not (tmp_path / 'continuous_global').exists()
+    assert not (tmp_path / 'continuous_global_seed0').exists()
     assert run(tmp_path, '--cells', 'continuous_global') == 0
     assert run(tmp_path, '--cells', 'continuous_local') == 0
-    assert [name for name, _ in steps] == ['continuous_cnet'] * 2 + ['continuous_global'] * 2 + [
-        'continuous_local'
-    ] * 2
+    assert [name for name, _ in steps] == [
+        f'continuous_{part}_seed0' for part in ('cnet', 'global', 'local') for _ in range(2)
+    ]
 
 
 def test_two_commands_may_share_a_folder(tmp_path):
     config = example({}).values['config']
     first, second = (AblationResults(tmp_path, config) for _ in range(2))
     for results, label in ((first, 'conventional'), (second, 'continuous')):
-        cell = Cell(label, 'local')
-        (tmp_path / cell.name).mkdir()
+        run = Run(Cell(label, 'local'), 3)
+        (tmp_path / run.name).mkdir()
         scores = {'pa_mpjpe_mm': np.arange(9.0), 'mpjpe_mm': np.arange(9.0)}
-        results.add(cell, scores, {})
+        results.add(run, scores, {})
     values = AblationResults(tmp_path).values
     assert list(values['cells']) == ['conventional_local', 'continuous_local']
     assert len(values['comparisons']) == 1
@@ -236,12 +247,67 @@ def test_lost_results_are_recomputed_without_training(tmp_path, monkeypatch):
     assert after['continuous_global']['scores'] == before['continuous_global']['scores']
 
 
+def _add(results, cell, seed, pa_mpjpe):
+    run = Run(cell, seed)
+    (results.folder / run.name).mkdir()
+    scores = np.asarray(pa_mpjpe, np.float64)
+    unknown = np.where(scores > 50, np.nan, 0.5)  # uv_error of people whom nobody sees
+    known = dict.fromkeys(('pa_mpjpe_mm', 'mpjpe_mm', 'vertex_error_mm', 'foreground_iou'), scores)
+    results.add(run, {**known, 'uv_error': unknown}, {'hardware': hardware()})
+
+
+def test_a_cell_has_the_mean_of_its_seeds_and_the_mean_of_each(tmp_path):
+    config = example({}).values['config'] | {'seeds': [3, 5]}
+    results = AblationResults(tmp_path, config)
+    first, second = Cell('conventional', 'local'), Cell('continuous', 'local')
+    assert [run.name for run in results.runs][:2] == [
+        'conventional_global_seed3',
+        'conventional_local_seed3',
+    ]
+    _add(results, first, 3, [10, 20, 30])
+    _add(results, first, 5, [40, 50, 60])
+    _add(results, second, 3, [9, 19, 29])
+    scores = results.values['cells'][first.name]['scores']
+    assert scores['pa_mpjpe_mm']['mean'] == 35 and scores['pa_mpjpe_mm']['by_seed'] == [20, 50]
+    assert scores['uv_error']['by_seed'] == [0.5, 0.5] and scores['uv_error']['mean'] == 0.5
+    # Of the seed that both have.
+    found = find_comparison(results, second, first, 'pa_mpjpe_mm')
+    assert (found['mean'], found['by_seed']) == (-1, [-1])
+    _add(results, second, 5, [43, 53, 63])
+    found = find_comparison(results, second, first, 'pa_mpjpe_mm')
+    assert (found['mean'], found['low'], found['by_seed']) == (1, 1, [-1, 3])
+    text = table(results)
+    assert '| +1.0 [+1.0, +1.0]; -1.0, +3.0 |' in text and 'seeds 3, 5' in text
+
+
+def test_seeds_that_disagree_give_no_clear_difference():
+    whole = [('conventional', 'global+local'), ('continuous', 'global+local')]
+    difference = {'mean': -2.0, 'low': -3.0, 'high': -1.0, 'by_seed': [-6.0, 2.0]}
+    rows = [
+        {
+            'cell': 'continuous_global+local',
+            'minus': 'conventional_global+local',
+            'pa_mpjpe_mm': difference,
+            'mpjpe_mm': difference,
+        }
+    ]
+    assert finding(example({whole[0]: 100.0, whole[1]: 98.0}, rows)).startswith('No clear')
+    difference['by_seed'] = [-2.5, -1.5]
+    assert finding(example({whole[0]: 100.0, whole[1]: 98.0}, rows)).startswith('PA-MPJPE is 2.0')
+
+
+@pytest.mark.parametrize('seeds', [(), (1, 1), (-1,), (1000,)])
+def test_seeds_are_different_numbers_below_those_of_stage_two(seeds):
+    with pytest.raises(ValueError, match='seeds is'):
+        AblationConfig(seeds=seeds)
+
+
 @pytest.mark.full_size
 def test_a_cell_without_single_scores_is_not_compared(tmp_path, caplog):
     assert run(tmp_path, '--cells', 'continuous_global') == 0
-    (tmp_path / 'continuous_global' / 'scores.npz').write_bytes(b'PK\x03\x04 and no more')
+    (tmp_path / 'continuous_global_seed0' / 'scores.npz').write_bytes(b'PK\x03\x04 and no more')
     assert run(tmp_path, '--cells', 'continuous_local') == 0
-    assert 'the cell is not compared with others' in caplog.text
+    assert 'the run does not count' in caplog.text
     assert AblationResults(tmp_path).values['comparisons'] == []
 
 
@@ -252,7 +318,7 @@ def test_weights_of_another_lnet_input_are_rejected_for_a_run(finished, tmp_path
         lnet_input='local',
         threads=1,
         data=SyntheticConfig(size=256),
-        init=str(finished / 'continuous_global' / 'network.safetensors'),
+        init=str(finished / 'continuous_global_seed0' / 'network.safetensors'),
     )
     with pytest.raises(
         ValueError,
@@ -271,9 +337,9 @@ def test_a_cell_that_is_not_in_the_grid_is_rejected_with_the_known_ones(tmp_path
 @pytest.mark.parametrize(
     ('content', 'message'),
     [
-        ('{"format_version": 1, "cel', 'is damaged'),
+        ('{"format_version": 2, "cel', 'is damaged'),
         ('[1, 2]', 'contains a list'),
-        ('{"format_version": 1}', 'lacks config, seed, budget'),
+        ('{"format_version": 2}', 'lacks config, budget'),
     ],
 )
 @pytest.mark.parametrize('more', [(), ('--report',)])
@@ -341,7 +407,8 @@ def test_the_table_has_the_order_of_the_paper_and_is_markdown(finished):
     text = (finished / 'ablation.md').read_text()
     block = [line for line in text.splitlines() if line.startswith('|')][: 2 + len(NAMES)]
     cells = [[part.strip() for part in line.strip('|').split('|')] for line in block]
-    assert {len(row) for row in cells} == {6}
+    assert {len(row) for row in cells} == {8}
+    assert cells[2][7] == '51.9 / 49.1' and cells[-1][7] == '42.2 / 39.3'
     assert set(cells[1]) == {'---'}
     assert [tuple(row[:2]) for row in cells[2:]] == [
         (label, name)
@@ -356,6 +423,7 @@ def test_cells_that_were_not_run_are_marked_in_table_and_picture():
     results = example({('continuous', 'local'): 90.0})
     assert '| conventional | global | not run |' in table(results)
     assert '| continuous | local | 90.0 [88.0, 93.0] | 180.0 [178.0, 183.0] |' in table(results)
+    assert '| 90.0 | 44.6 / 42.3 |' in table(results)
     assert finding(results) == '1 of 8 cells are done'
     axis = plot_ablation(results).axes[0]
     assert len(axis.patches) == 1
@@ -372,7 +440,7 @@ def test_cells_that_were_not_run_are_marked_in_table_and_picture():
 )
 def test_the_finding_follows_the_interval(low, high, expected):
     whole = [('conventional', 'global+local'), ('continuous', 'global+local')]
-    difference = {'mean': -5.0, 'low': low, 'high': high}
+    difference = {'mean': -5.0, 'low': low, 'high': high, 'by_seed': [-5.0]}
     results = example(
         {whole[0]: 100.0, whole[1]: 95.0},
         [
@@ -401,7 +469,7 @@ def test_the_finding_follows_the_interval(low, high, expected):
     ],
 )
 def test_the_best_cell_is_named_with_its_uncertainty(high, expected):
-    difference = {'mean': -1.0, 'low': -3.0, 'high': high}
+    difference = {'mean': -1.0, 'low': -3.0, 'high': high, 'by_seed': [-1.0]}
     results = example(
         {('continuous', 'global'): 100.0, ('continuous', 'local'): 99.0},
         [
