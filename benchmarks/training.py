@@ -95,6 +95,9 @@ def measure(options: argparse.Namespace) -> dict:
         ]
         rendering = _rendering(trainer, config.data, options.steps)
     forward = {name: statistics.median(row.pop(name) for row in rows) for name in clocks}
+    forward['warp, losses and the rest'] = statistics.median(row['forward'] for row in rows) - sum(
+        forward.values()
+    )
     medians = {name: statistics.median(row[name] for row in rows) for name in rows[0]}
     total = sum(medians.values())
     return {
@@ -119,16 +122,18 @@ def measure(options: argparse.Namespace) -> dict:
 def _part_clocks(trainer: Trainer) -> dict[str, list[float]]:
     """Seconds of each part of the network in the forward pass, refilled at every step."""
     network = trainer.network
+    cnet = network.cnet
     parts = {
-        'encoder': network.cnet.encoder,
-        'decoder': network.cnet.decoder,
-        'iuv_heads': (network.cnet.uv_head, network.cnet.mask_head),
-        'lnet': network.lnet,
+        'encoder': (cnet.encoder,),
+        'decoder': (cnet.decoder,),
+        'dense_heads': (cnet.uv_head, cnet.mask_head, cnet.joint_head),
+        'lnet': (network.lnet,),
+        'alignment': (network.alignment,),
     }
     clocks: dict[str, list[float]] = {}
     for name, modules in parts.items():
         clocks[name] = []
-        for module in modules if isinstance(modules, tuple) else (modules,):
+        for module in filter(None, modules):
             started: list[float] = []
             module.register_forward_pre_hook(
                 lambda *_, started=started: started.append(_now(trainer))

@@ -45,6 +45,13 @@ NUM_SHOWN = 8
 logger = logging.getLogger(__name__)
 
 
+def _compile(network: DecoMR) -> None:
+    """Compiles the modules that the losses call; they never call the whole network."""
+    for part in (network.cnet, network.lnet, network.alignment):
+        if part is not None:
+            part.compile()
+
+
 def make_fabric() -> Fabric:
     """Joins the processes that torchrun started, or sets up this process alone."""
     size = int(os.environ.get('WORLD_SIZE', '1'))
@@ -135,10 +142,7 @@ class Trainer:
         self.training_losses, self.optimizer = self.fabric.setup(training_losses, self.optimizer)
         self.averaged = copy.deepcopy(self.network).eval() if config.optimizer.ema_decay else None
         if config.compile:
-            # The losses call these modules and never the whole network's forward.
-            for part in (self.network.cnet, self.network.lnet, self.network.alignment):
-                if part is not None:
-                    part.compile()
+            _compile(self.network)
         self.step, self.trained_s = 0, 0.0
         self.stop_asked = False
         if resume:
