@@ -11,6 +11,7 @@ joint heatmaps).
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,6 +56,8 @@ class NetworkConfig:
             reference map with them before LNet, and LNet's coarsest features correct the pose.
             0 keeps the template. Needs a location map of the UV grid's resolution.
         joint_heatmaps: whether CNet also predicts where the body's joints are in the image.
+        rigidity: how much the last step keeps the template's distances on the surface
+            (`RigidSurface`), relative to the predicted places; 0 for no such step.
             The alignment moves the surface's joints there. Ignored without pose components.
         lnet_input: inputs of LNet besides the reference map (section 4.4, Table 5): `global`, the
             code of the global feature; `local`, the decoder's features, warped; `raw+global`,
@@ -101,6 +104,7 @@ class NetworkConfig:
     is_detailed: bool = False
     pose_components: int = 0
     joint_heatmaps: bool = False
+    rigidity: float = 0.0
     summary_blocks: int = 0
 
     def __post_init__(self) -> None:
@@ -150,6 +154,11 @@ class NetworkConfig:
                 f'pose_components is {self.pose_components}, which needs '
                 f'location_map_resolution = uv_resolution = {self.uv_resolution}, but '
                 f'location_map_resolution is {self.location_map_resolution}'
+            )
+        if not 0 <= self.rigidity < math.inf or (self.rigidity and not self.is_detailed):
+            raise ValueError(
+                f'rigidity is {self.rigidity}, expected 0 or more, and 0 unless is_detailed, '
+                'because the step needs texels that are surface points'
             )
 
     @property
@@ -259,6 +268,7 @@ PRESETS = {
         is_detailed=True,
         pose_components=128,
         joint_heatmaps=True,
+        rigidity=10.0,
         default_camera=(0.9, 0.0, 0.0),
     ),
     'small': NetworkConfig(

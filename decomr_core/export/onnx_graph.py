@@ -41,8 +41,8 @@ NUM_DATA_INPUTS = {'Reshape': 1, 'Resize': 1, 'Unsqueeze': 1}
 
 TAKES_ANY_TYPE = {'Cast', 'Shape'}
 
-STAYS_FLOAT32 = '/alignment/'
-"""Part of the names of nodes that solve equations, which half precision is too coarse for."""
+STAYS_FLOAT32 = ('/alignment/', '/rigid_surface/')
+"""Parts of the names of nodes that solve equations, which half precision is too coarse for."""
 
 
 def write_notes(path: str | Path, notes: Mapping[str, str]) -> None:
@@ -70,7 +70,7 @@ def convert_to_half(path: str | Path) -> None:
     """Rewrites an exported float32 network for engines that compute in the types of the graph.
 
     Convolutions and linear layers with their weights become float16, and so do the nodes between
-    them. Inputs, outputs, counting, positions, alignment and normalisation stay float32. So does
+    them. Inputs, outputs, counting, positions, alignment, rigid surface and normalisation stay float32. So does
     the last layer of each head, because the 11 bits of float16 are 0.5 mm at a metre and a
     hundredth of a texel.
 
@@ -193,7 +193,7 @@ class _HalfPrecision:
     def _is_product(self, node: onnx.NodeProto) -> bool:
         return (
             node.op_type in PRODUCTS
-            and STAYS_FLOAT32 not in node.name
+            and not any(part in node.name for part in STAYS_FLOAT32)
             and node.input[0] in self.producer
             and node.input[1] in self.constants
         )

@@ -6,7 +6,8 @@ The parts run in this order, and only here are they put together:
 2. The warp carries the features of the pixels to the UV grid, by the IUV image.
 3. LNet, the localisation network, predicts the location map and the camera from them.
 4. The alignment, in presets with pose components, moves the surface onto the pixels that show it.
-5. Vertices and joints are read from the location map.
+5. The rigid surface, in the same presets, takes the stretch out of the surface.
+6. Vertices and joints are read from the location map.
 
 `base/structures.py` defines the frames and the shape letters.
 """
@@ -25,6 +26,7 @@ from decomr_core.body_models.frames import in_root_frame
 from decomr_core.networks.alignment import PixelAlignment
 from decomr_core.networks.cnet import CNet
 from decomr_core.networks.lnet import LNet
+from decomr_core.networks.rigid_surface import RigidSurface
 from decomr_core.uv.location_map import LocationMapper
 from decomr_core.uv.surface_detail import SurfaceDetail
 from decomr_core.uv.warp import warp_to_uv
@@ -50,6 +52,7 @@ class DecoMR(nn.Module):
         lnet: features on the UV grid to location maps and cameras.
         alignment: moves the surface within LNet's pose components so that it projects onto the
             pixels that show it; None without pose components (`NetworkConfig.is_posed`).
+        rigid_surface: lessens the stretch of the surface; None without `NetworkConfig.rigidity`.
         surface_detail: gives vertices the template's detail that is finer than the texels, such
             as fingers; None if the location map itself holds it (not `NetworkConfig.is_detailed`).
         joint_regressor: (J, V) weights of the vertices in each joint.
@@ -97,6 +100,12 @@ class DecoMR(nn.Module):
         self.cnet = CNet(config)
         self.lnet = LNet(config, grid_mapper.location_map_from_vertices(template), reference)
         self.alignment = self._make_alignment(reference)
+        faces = torch.as_tensor(body.faces).long()
+        self.rigid_surface = (
+            RigidSurface(self.location_mapper, template[0], faces, config.rigidity)
+            if config.rigidity
+            else None
+        )
 
     @property
     def pose_layers(self) -> list[nn.Module]:
@@ -161,6 +170,8 @@ class DecoMR(nn.Module):
             location_map = self.alignment(
                 location_map, uv_features, camera, self.lnet.pose_components, heatmaps
             )
+        if self.rigid_surface is not None:
+            location_map = self.rigid_surface(location_map)
         vertices, joints = self.read_surface(location_map)
         return NetworkOutput(iuv, vertices, joints, camera, location_map)
 

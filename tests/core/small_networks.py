@@ -59,6 +59,7 @@ def resnet_config(**changes: Any) -> NetworkConfig:
             'encoder': 'resnet',
             'crop_size': 128,
             'is_detailed': False,
+            'rigidity': 0.0,
             'uv_channels': (64, 32),
             'pose_components': 0,
             'location_map_resolution': 64,
