@@ -70,9 +70,9 @@ def convert_to_half(path: str | Path) -> None:
     """Rewrites an exported float32 network for engines that compute in the types of the graph.
 
     Convolutions and linear layers with their weights become float16, and so do the nodes between
-    them. Inputs, outputs, counting, positions, alignment, rigid surface and normalisation stay float32. So does
-    the last layer of each head, because the 11 bits of float16 are 0.5 mm at a metre and a
-    hundredth of a texel.
+    them. Inputs, outputs, counting, positions, alignment, rigid surface and normalisation stay
+    float32. So does the last layer of each head, because the 11 bits of float16 are 0.5 mm at a
+    metre and a hundredth of a texel.
 
     Args:
         path: the ONNX file to change.
