@@ -29,7 +29,7 @@ INITIAL_STIFFNESS = 0.3
 MIN_DENOMINATOR = 1e-12
 
 
-JOINT_WEIGHT = 20.0
+JOINT_WEIGHT = 30.0
 """Weight of a joint with a narrow heatmap; that of a texel is 1. It is not learnt: on renderings a
 smaller weight is best, but on photographs the pose before the alignment is less certain."""
 JOINT_DEVIATION = 0.03
