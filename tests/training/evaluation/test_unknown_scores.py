@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from training.ablations import results as ablation_results
-from training.ablations.results import AblationResults, Cell
+from training.ablations.results import AblationResults, Cell, Run
 from training.evaluate import evaluate_network
 from training.evaluation.report import report_table, summarize
 
@@ -63,13 +63,14 @@ def test_the_scores_of_a_network_without_foreground_mark_the_uv_error_as_unknown
 
 
 def test_an_ablation_takes_scores_that_are_unknown_for_some_images(tmp_path, monkeypatch):
-    cell = Cell('own', 'global')
-    monkeypatch.setattr(ablation_results, '_empty_results', lambda _: {'cells': {}})
-    monkeypatch.setattr(AblationResults, 'grid', [cell])
+    run = Run(Cell('own', 'global'), 0)
+    empty = {'config': {'seeds': [0]}, 'runs': {}, 'cells': {}}
+    monkeypatch.setattr(ablation_results, '_empty_results', lambda _: empty)
+    monkeypatch.setattr(AblationResults, 'grid', [run.cell])
     results = AblationResults(tmp_path, {})
-    (tmp_path / cell.name).mkdir()
-    results.add(cell, {'uv_error': np.array([np.nan, 0.25]), 'mpjpe_mm': np.ones(2)}, {})
-    assert results.values['cells'][cell.name]['scores']['uv_error']['mean'] == 0.25
+    (tmp_path / run.name).mkdir()
+    results.add(run, {'uv_error': np.array([np.nan, 0.25]), 'mpjpe_mm': np.ones(2)}, {})
+    assert results.values['cells'][run.cell.name]['scores']['uv_error']['mean'] == 0.25
 
 
 def test_any_other_score_that_is_not_a_number_stays_an_error():
