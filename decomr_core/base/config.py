@@ -56,9 +56,9 @@ class NetworkConfig:
             reference map with them before LNet, and LNet's coarsest features correct the pose.
             0 keeps the template. Needs a location map of the UV grid's resolution.
         joint_heatmaps: whether CNet also predicts where the body's joints are in the image.
+            The alignment moves the surface's joints there. Ignored without pose components.
         rigidity: how much the last step keeps the template's distances on the surface
             (`RigidSurface`), relative to the predicted places; 0 for no such step.
-            The alignment moves the surface's joints there. Ignored without pose components.
         lnet_input: inputs of LNet besides the reference map (section 4.4, Table 5): `global`, the
             code of the global feature; `local`, the decoder's features, warped; `raw+global`,
             warped pixels and the code; `global+local`, warped features and the code. The camera

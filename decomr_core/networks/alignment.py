@@ -27,8 +27,6 @@ NUM_CG_STEPS = 5
 """Conjugate gradient steps per round; more steps change the result by less than 0.1 mm."""
 INITIAL_STIFFNESS = 0.3
 MIN_DENOMINATOR = 1e-12
-
-
 JOINT_WEIGHT = 30.0
 """Weight of a joint with a narrow heatmap; that of a texel is 1. It is not learnt: on renderings a
 smaller weight is best, but on photographs the pose before the alignment is less certain."""
