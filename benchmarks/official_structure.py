@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from decomr_core.base.structures import NetworkOutput
-from decomr_core.geometry.crop import normalize_images
+from decomr_core.geometry.crop import network_input
 from decomr_core.networks.blocks import UpsamplingBlock
 from decomr_core.networks.decomr import DecoMR
 from decomr_core.networks.lnet import TexelProjection
@@ -49,7 +49,7 @@ class OfficialStructure(nn.Module):
 
     def forward(self, images: Tensor) -> NetworkOutput:
         """The outputs for crops (B, S, S, 3) uint8 RGB."""
-        return self.network(normalize_images(images))
+        return self.network(network_input(images))
 
     def _warp(self, _: Tensor, local_features: Tensor, iuv: Tensor) -> Tensor:
         """Replaces `DecoMR._warp`: (B, C, h, w) and (B, 3, h, w) to (B, C + 3, r, r)."""

@@ -25,7 +25,7 @@ import numpy as np
 import torch
 
 from decomr_core.base.config import LNET_INPUTS
-from decomr_core.geometry.crop import normalize_images
+from decomr_core.geometry.crop import network_input
 from decomr_core.networks.decomr import DecoMR
 from training.ablations.report import write_report
 from training.ablations.results import AblationResults, Run, hardware, versions
@@ -221,7 +221,7 @@ def _score_each(network: DecoMR, held_out: SyntheticBatch) -> dict[str, np.ndarr
     """Scores (K,) of K images, by name."""
     network.eval()
     device = next(network.parameters()).device
-    return score_held_out(lambda images: network(normalize_images(images.to(device))), held_out)[0]
+    return score_held_out(lambda images: network(network_input(images.to(device))), held_out)[0]
 
 
 def main(arguments: list[str] | None = None) -> int:

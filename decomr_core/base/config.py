@@ -59,6 +59,9 @@ class NetworkConfig:
             The alignment moves the surface's joints there. Ignored without pose components.
         rigidity: how much the last step keeps the template's distances on the surface
             (`RigidSurface`), relative to the predicted places; 0 for no such step.
+        squeezed_channels: number of channels to which a linear layer reduces the local features
+            before they are warped to UV space. If it is 0, or C or more, they are warped as they
+            are.
         lnet_input: inputs of LNet besides the reference map (section 4.4, Table 5): `global`, the
             code of the global feature; `local`, the decoder's features, warped; `raw+global`,
             warped pixels and the code; `global+local`, warped features and the code. The camera
@@ -105,6 +108,7 @@ class NetworkConfig:
     pose_components: int = 0
     joint_heatmaps: bool = False
     rigidity: float = 0.0
+    squeezed_channels: int = 0
     summary_blocks: int = 0
 
     def __post_init__(self) -> None:
@@ -136,6 +140,17 @@ class NetworkConfig:
                 f'crop_size is {self.crop_size}, but the encoder blazepose takes '
                 f'{BLAZEPOSE_CROP_PX} px'
             )
+        self._check_resolutions()
+        if self.squeezed_channels < 0:
+            raise ValueError(f'squeezed_channels is {self.squeezed_channels}, expected 0 or more')
+        if not 0 <= self.rigidity < math.inf or (self.rigidity and not self.is_detailed):
+            raise ValueError(
+                f'rigidity is {self.rigidity}, expected 0 or more, and 0 unless is_detailed, '
+                'because the step needs texels that are surface points'
+            )
+
+    def _check_resolutions(self) -> None:
+        """Checks that UV grid, hourglass and location map fit together."""
         coarsest = 2 ** (len(self.hourglass_channels) - 1)
         if self.uv_resolution % coarsest:
             raise ValueError(
@@ -154,11 +169,6 @@ class NetworkConfig:
                 f'pose_components is {self.pose_components}, which needs '
                 f'location_map_resolution = uv_resolution = {self.uv_resolution}, but '
                 f'location_map_resolution is {self.location_map_resolution}'
-            )
-        if not 0 <= self.rigidity < math.inf or (self.rigidity and not self.is_detailed):
-            raise ValueError(
-                f'rigidity is {self.rigidity}, expected 0 or more, and 0 unless is_detailed, '
-                'because the step needs texels that are surface points'
             )
 
     @property
@@ -198,9 +208,17 @@ class NetworkConfig:
         return self.joint_heatmaps and self.is_posed
 
     @property
+    def squeezes(self) -> bool:
+        """Whether the local features are reduced to fewer channels before the warp."""
+        has_local = 'local' in self.lnet_input.split('+')
+        return has_local and 0 < self.squeezed_channels < self.local_channels
+
+    @property
     def warped_channels(self) -> int:
         """Channels that are warped to UV space for LNet; 0 for none."""
-        return {'global': 0, 'raw+global': RGB_CHANNELS}.get(self.lnet_input, self.local_channels)
+        if 'local' in self.lnet_input.split('+'):
+            return self.squeezed_channels if self.squeezes else self.local_channels
+        return 0 if self.lnet_input == 'global' else RGB_CHANNELS
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as plain values, for JSON."""
@@ -269,6 +287,7 @@ PRESETS = {
         pose_components=128,
         joint_heatmaps=True,
         rigidity=10.0,
+        squeezed_channels=16,
         default_camera=(0.9, 0.0, 0.0),
     ),
     'small': NetworkConfig(

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from decomr_core.base.assets import BUILTIN, file_hash
 from decomr_core.export.onnx_graph import convert_to_half, write_notes
-from decomr_core.geometry.crop import normalize_images
+from decomr_core.geometry.crop import network_input
 from decomr_core.measures.parity import LIMITS_MM, Parity, measure_parity, parity_crops
 from decomr_core.networks.checkpoint import load_with_topology
 from decomr_core.networks.decomr import DecoMR
@@ -62,7 +62,7 @@ class ExportedGraph(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """The outputs named in `OUTPUT_NAMES` for images (B, S, S, 3) uint8 RGB."""
-        output = self.network(normalize_images(images))
+        output = self.network(network_input(images))
         return tuple(getattr(output, name) for name in OUTPUT_NAMES)
 
 

@@ -1,9 +1,7 @@
 """Person box -> square crop of the network's size, and the coordinates there and back.
 
 The square is centred on the box and its side is `scale` times the longer side of the box, as the
-training crops are; training also turns it. What lies outside the image is black. The same mean
-and deviation (ImageNet's) normalise the crops in training, in the exported graph and in every
-runtime.
+training crops are; training also turns it. What lies outside the image is black.
 """
 
 from __future__ import annotations
@@ -17,13 +15,10 @@ import numpy as np
 from decomr_core.base.structures import Crops, check_shape
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
 __all__ = [
     'CROP_SCALE',
-    'IMAGE_MEAN',
-    'IMAGE_STD',
     'as_stored',
     'check_boxes',
     'check_image',
@@ -31,16 +26,10 @@ __all__ = [
     'crop_from_image_xy',
     'crop_image',
     'crop_pixels',
-    'denormalize_images',
     'image_from_crop_xy',
-    'image_statistics',
-    'normalize_images',
+    'network_input',
     'square_crops',
 ]
-
-IMAGE_MEAN = (0.485, 0.456, 0.406)
-IMAGE_STD = (0.229, 0.224, 0.225)
-"""Mean and deviation of ImageNet's RGB values in [0, 1]."""
 
 CROP_SCALE = 1.2
 """Side of the square crop over the longer side of the person box: the middle of what the network
@@ -188,41 +177,16 @@ def crop_from_image_xy(
     return _turned(crop_xy, rotation)
 
 
-def image_statistics(device: torch.device | str | None = None) -> tuple[Tensor, Tensor]:
-    """Mean and deviation (3,) of ImageNet's pixels, of 255, float32 on a PyTorch device."""
-    import torch  # the robot's path needs only the functions above, and a quick start
-
-    mean, std = (torch.tensor(values, device=device) for values in (IMAGE_MEAN, IMAGE_STD))
-    return mean * 255, std * 255
-
-
-def normalize_images(images: Tensor, statistics: tuple[Tensor, Tensor] | None = None) -> Tensor:
-    """The network's input from crops.
+def network_input(images: Tensor) -> Tensor:
+    """Crops as the network takes them: in training, in the exported graph and in every runtime.
 
     Args:
         images: (B, S, S, 3) uint8 RGB.
-        statistics: `image_statistics` on their device, where they must not be made anew each
-            time: a CUDA graph cannot record copies from the host.
 
     Returns:
-        (B, 3, S, S) float32 of mean 0 and deviation 1 over ImageNet.
+        (B, 3, S, S) float32 RGB in [0, 1].
     """
-    mean, std = statistics or image_statistics(images.device)
-    return ((images.float() - mean) / std).permute(0, 3, 1, 2).contiguous()
-
-
-def denormalize_images(images: Tensor, statistics: tuple[Tensor, Tensor]) -> Tensor:
-    """What `normalize_images` was given, for encoders that have learnt from that.
-
-    Args:
-        images: (B, 3, S, S) of mean 0 and deviation 1 over ImageNet.
-        statistics: `image_statistics` on their device.
-
-    Returns:
-        (B, 3, S, S) RGB in [0, 1].
-    """
-    mean, std = (values[:, None, None] / 255 for values in statistics)
-    return images * std + mean
+    return (images.float() / 255).permute(0, 3, 1, 2).contiguous()
 
 
 def check_image(image: np.ndarray) -> None:

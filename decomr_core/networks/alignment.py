@@ -13,6 +13,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from decomr_core.networks.heatmaps import averages_under_heatmaps
 from decomr_core.uv.location_map import project_location_map
 from decomr_core.uv.warp import WARP_CHANNELS, pixel_positions, reprojection_error
 
@@ -114,9 +115,9 @@ class PixelAlignment(nn.Module):
         """
         heatmaps = heatmaps.float()
         x, y, _ = pixel_positions(heatmaps)[0]
-        moments = torch.stack([x, y, x.square() + y.square()], dim=1)
+        moments = torch.stack([x, y, x.square() + y.square()], dim=1)  # (h * w, 3)
         with torch.autocast(heatmaps.device.type, enabled=False):
-            found = heatmaps.flatten(2).softmax(dim=2) @ moments
+            found = averages_under_heatmaps(heatmaps, moments[None])
         positions = found[..., :2]
         variance = (found[..., 2:] - positions.square().sum(dim=-1, keepdim=True)) / 2
         # Rounding may make a variance negative.

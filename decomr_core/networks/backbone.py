@@ -40,7 +40,7 @@ class ResNetEncoder(nn.Module):
             self.add_module(f'layer{level + 1}', nn.Sequential(*blocks))
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """(B, 3, S, S) normalised RGB to features at 1/4, 1/8, 1/16 and 1/32 of the crop."""
+        """(B, 3, S, S) RGB of mean 0 and deviation 1 to features at 1/4, 1/8, 1/16, 1/32."""
         features = self.maxpool(self.relu(self.bn1(self.conv1(images))))
         first = self.layer1(features)
         second = self.layer2(first)

@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from decomr_core.networks.heatmaps import as_rows, averages_under_heatmaps
+
 __all__ = ['GRID_CHANNELS', 'SUMMARY_SIZE', 'BlazePoseEncoder', 'BlazePoseFeatures']
 
 PYRAMID_CHANNELS = 48
@@ -86,9 +88,9 @@ class BlazePoseFeatures:
 
     def _around_landmarks(self) -> Tensor:
         """(B, 39, 72): features at each landmark, weighted by its heatmap."""
-        weights = self.heatmaps.flatten(2).float().softmax(dim=2).to(self.pyramid.dtype)
-        features = torch.cat([self.pyramid, self.levels[0]], dim=1)
-        return weights @ features.flatten(2).transpose(1, 2)
+        features = as_rows(torch.cat([self.pyramid, self.levels[0]], dim=1))
+        averages = averages_under_heatmaps(self.heatmaps.float(), features.float())
+        return averages.to(features.dtype)
 
 
 class BlazePoseEncoder(nn.Module):

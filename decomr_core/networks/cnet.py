@@ -8,7 +8,6 @@ from torch.nn import functional
 
 from decomr_core.base.config import ENCODER_STRIDE, NetworkConfig
 from decomr_core.body_models.joints import NUM_JOINTS
-from decomr_core.geometry.crop import denormalize_images, image_statistics
 from decomr_core.networks.backbone import ResNetEncoder
 from decomr_core.networks.blazepose import GRID_CHANNELS, SUMMARY_SIZE, BlazePoseEncoder
 from decomr_core.networks.blocks import (
@@ -21,6 +20,9 @@ from decomr_core.networks.blocks import (
 
 __all__ = ['CNet']
 
+IMAGE_MEAN = (0.485, 0.456, 0.406)
+IMAGE_STD = (0.229, 0.224, 0.225)
+"""Mean and deviation of ImageNet's RGB values in [0, 1]."""
 # Channels of the last feature map after squeezing, before it is flattened.
 SQUEEZED_CHANNELS = 64
 # Rank of the matrix from BlazePose's summary to the global feature; at full rank it would have
@@ -45,9 +47,10 @@ class CNet(nn.Module):
         """Makes the layers, randomly initialised."""
         super().__init__()
         self.has_blazepose = config.encoder == 'blazepose'
+        for name, values in (('mean', IMAGE_MEAN), ('std', IMAGE_STD)):
+            of_channels = torch.tensor(values)[:, None, None]
+            self.register_buffer(f'image_{name}', of_channels, persistent=False)
         if self.has_blazepose:
-            for name, values in zip(('mean', 'std'), image_statistics(), strict=True):
-                self.register_buffer(f'image_{name}', values, persistent=False)
             self.encoder = BlazePoseEncoder()
             self.global_head = _make_summary_head(config)
             self.decoder = GridDecoder(config)
@@ -63,24 +66,27 @@ class CNet(nn.Module):
         """Image-space outputs, before the warp to UV space.
 
         Args:
-            images: (B, 3, S, S) RGB normalised.
+            images: (B, 3, S, S) RGB in [0, 1].
 
         Returns:
             `iuv` (B, 3, h, w), float32: foreground probability, u, v, all in [0, 1];
             `local_features` (B, C, h, w); `global_features` (B, G).
         """
         if self.has_blazepose:
-            images = denormalize_images(images, (self.image_mean, self.image_std))
             grids, summary = self.encoder(images).for_decoder()
             global_features = self.global_head(summary)
             # Dense losses must not change the features that pose the mesh.
             local_features = self.decoder(grids, global_features.detach())
         else:
-            skips = self.encoder(images)
+            skips = self.encoder(self.standardize(images))
             global_features = self.global_head(skips[-1])
             local_features = self.decoder(skips)
         iuv = torch.cat([self.mask_head(local_features), self.uv_head(local_features)], dim=1)
         return iuv.sigmoid(), local_features, global_features
+
+    def standardize(self, images: Tensor) -> Tensor:
+        """(B, 3, S, S) RGB in [0, 1] to mean 0 and deviation 1 over ImageNet."""
+        return (images - self.image_mean) / self.image_std
 
 
 class SkipDecoder(nn.ModuleList):

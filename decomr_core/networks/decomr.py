@@ -117,7 +117,7 @@ class DecoMR(nn.Module):
         """Runs the whole network.
 
         Args:
-            images: (B, 3, S, S) RGB, from `decomr_core.geometry.crop.normalize_images`.
+            images: (B, 3, S, S) RGB, from `decomr_core.geometry.crop.network_input`.
             guide_iuv: (B, 3, h, w) IUV image that guides the warp instead of the predicted one,
                 to compare networks under the same correspondences.
 
@@ -130,7 +130,7 @@ class DecoMR(nn.Module):
         """Runs CNet only, as in the first stage of training.
 
         Args:
-            images: (B, 3, S, S) RGB, from `decomr_core.geometry.crop.normalize_images`.
+            images: (B, 3, S, S) RGB, from `decomr_core.geometry.crop.network_input`.
 
         Returns:
             `iuv` (B, 3, h, w): foreground probability, u and v, all in [0, 1], where h and w are
@@ -238,6 +238,8 @@ class DecoMR(nn.Module):
         """
         if not self.config.warped_channels:
             return None
-        is_raw = self.config.lnet_input == 'raw+global'
-        features = functional.avg_pool2d(images, LOCAL_STRIDE) if is_raw else local_features
+        if self.config.lnet_input == 'raw+global':
+            features = functional.avg_pool2d(self.cnet.standardize(images), LOCAL_STRIDE)
+        else:
+            features = self.lnet.squeeze(local_features)
         return warp_to_uv(features, guide_iuv, self.config.uv_resolution, self.warp_form)

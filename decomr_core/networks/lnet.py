@@ -31,6 +31,7 @@ class LNet(nn.Module):
     """Per-texel layers, an hourglass and an upsampling decoder in UV space, and a camera head.
 
     Attributes:
+        squeeze: (B, C, h, w) local features to those that are warped (B, c, h, w).
         reference_map: (1, 3, r, r) location map of the template, root frame, metres.
         reference_location_map: (1, 3, R, R) the same at full resolution. A residual network adds
             it to its output; for other networks it is zero.
@@ -59,6 +60,7 @@ class LNet(nn.Module):
         self.camera_head = _make_camera_head(config)
         self.posed_head = _make_posed_head(config)
         self.correction_head = _make_correction_head(config)
+        self.squeeze = _make_squeeze(config)
         self.projection = TexelProjection(config)
         self.hourglass = Hourglass(config.hourglass_channels, config.norm)
         self.uv_conv = BottleneckBlock(
@@ -218,6 +220,17 @@ class Hourglass(nn.Module):
         for up, skip in zip(reversed(self.up_layers), reversed(skips), strict=True):
             features = up(features) + skip
         return self.norm(features), coarsest
+
+
+def _make_squeeze(config: NetworkConfig) -> nn.Module:
+    """(B, C, h, w) local features to fewer channels, or the identity.
+
+    The layer is linear, and the warp averages features: it gives the same before the warp as it
+    would behind it, and with it the warp is faster.
+    """
+    if not config.squeezes:
+        return nn.Identity()
+    return nn.Conv2d(config.local_channels, config.squeezed_channels, 1, bias=False)
 
 
 def _make_global_head(config: NetworkConfig) -> nn.Sequential | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from decomr_core.geometry.crop import normalize_images
+from decomr_core.geometry.crop import network_input
 from decomr_core.networks import DecoMR
 from decomr_core.uv.warp import warp_to_uv
 
@@ -61,9 +61,7 @@ def stage_outputs(network: DecoMR, stored: dict[str, torch.Tensor]) -> dict[str,
     The warp takes the stored IUV image, so that the later stages do not depend on the first.
     """
     with torch.inference_mode():
-        iuv, local_features, global_features = network.predict_iuv(
-            normalize_images(stored['image'])
-        )
+        iuv, local_features, global_features = network.predict_iuv(network_input(stored['image']))
         warped = warp_to_uv(local_features, stored['iuv'], network.config.uv_resolution)
         location_map, camera = network.lnet(warped, global_features)
     return {

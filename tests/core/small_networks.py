@@ -10,7 +10,7 @@ import torch
 
 from decomr_core.base.config import NetworkConfig, network_config
 from decomr_core.body_models import BodyModel
-from decomr_core.geometry.crop import normalize_images
+from decomr_core.geometry.crop import network_input
 from decomr_core.measures.parity import parity_crops
 from decomr_core.networks.checkpoint import save_checkpoint
 from decomr_core.networks.decomr import DecoMR
@@ -88,7 +88,7 @@ def lively_network(config: NetworkConfig, body: BodyModel, uv_map: UVMap) -> Dec
         if isinstance(module, torch.nn.BatchNorm2d):
             module.momentum = None  # the mean over all batches
     with torch.no_grad():
-        network.train()(normalize_images(torch.from_numpy(parity_crops(config.crop_size, 16))))
+        network.train()(network_input(torch.from_numpy(parity_crops(config.crop_size, 16))))
     return network.eval()
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from decomr_core.base.structures import NetworkOutput
 from decomr_core.body_models import BodyModel
-from decomr_core.geometry.crop import CROP_SCALE, crop_pixels, normalize_images
+from decomr_core.geometry.crop import CROP_SCALE, crop_pixels, network_input
 from decomr_core.measures.metrics import (
     align_similarity,
     folded_share,
@@ -79,7 +79,7 @@ def evaluate_network(
     network.eval()
     device = next(network.parameters()).device
     values, _ = score_held_out(
-        lambda images: network(normalize_images(images.to(device))), held_out, faces
+        lambda images: network(network_input(images.to(device))), held_out, faces
     )
     network.train(was_training)
     return summarize(values, with_intervals=False)[0]

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from decomr_core.geometry.crop import normalize_images
+from decomr_core.geometry.crop import network_input
 from decomr_core.geometry.rasterizer import rasterize
 from decomr_core.measures.losses import project_to_crop
 from decomr_core.networks.decomr import DecoMR
@@ -38,7 +38,7 @@ def training_image(network: DecoMR, batch: PersonBatch, faces: Tensor) -> np.nda
         (B * S, 5 * S, 3) uint8 RGB.
     """
     was_training = network.training
-    output = network.eval()(normalize_images(batch.images))
+    output = network.eval()(network_input(batch.images))
     network.train(was_training)
     size = batch.images.shape[1]
     overlays = _overlays(batch.images, output.vertices.float(), output.camera.float(), faces)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from decomr_core.base.structures import NetworkOutput
 from decomr_core.body_models import BodyModel
 from decomr_core.body_models.joint_sets import PELVIS_OF_LSP, annotated_regressor
-from decomr_core.geometry.crop import normalize_images
+from decomr_core.geometry.crop import network_input
 from decomr_core.measures import losses
 from decomr_core.networks.alignment import PixelAlignment
 from decomr_core.networks.decomr import DecoMR
@@ -120,7 +120,7 @@ class TrainingLosses(nn.Module):
 
     def _terms(self, batch: PersonBatch, is_first_stage: bool) -> dict[str, Tensor]:
         """The weighted losses by name, unchecked."""
-        images = normalize_images(batch.images).contiguous(memory_format=torch.channels_last)
+        images = network_input(batch.images).contiguous(memory_format=torch.channels_last)
         with self._autocast():
             iuv, local_features, global_features = self.network.predict_iuv(images)
             heatmaps = self.network.joint_heatmaps(local_features)

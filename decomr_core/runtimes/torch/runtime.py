@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from decomr_core.base.structures import NetworkOutput
-from decomr_core.geometry.crop import image_statistics, normalize_images
+from decomr_core.geometry.crop import network_input
 from decomr_core.networks.decomr import DecoMR
 from decomr_core.runtimes import check_crops
 from decomr_core.runtimes.batches import DEFAULT_MAX_PEOPLE, batch_sizes
@@ -149,14 +149,13 @@ class PackedNetwork:
         self.network = mixed_network(network, precision).to(  # type: ignore[call-overload]
             device, memory_format=self._format
         )
-        self._statistics = image_statistics(device)
         self._shapes: list[torch.Size] = []
 
     def __call__(self, images: Tensor) -> Tensor:
         """(B, S, S, 3) uint8 RGB to (B, N) float32, both on the device."""
         with arithmetic(self._device, self._precision):
-            normalized = normalize_images(images, self._statistics)
-            output = self.network(normalized.contiguous(memory_format=self._format))
+            crops = network_input(images).contiguous(memory_format=self._format)
+            output = self.network(crops)
             values = [getattr(output, name).float() for name in OUTPUT_NAMES]
             self._shapes = [value.shape[1:] for value in values]
             return torch.cat([value.flatten(1) for value in values], dim=1)

@@ -7,15 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from decomr_core.geometry.crop import (
-    IMAGE_MEAN,
-    IMAGE_STD,
     check_boxes,
     copy_image,
     crop_from_image_xy,
     crop_image,
     crop_pixels,
     image_from_crop_xy,
-    normalize_images,
+    network_input,
     square_crops,
 )
 
@@ -174,13 +172,9 @@ def test_an_invalid_box_is_rejected_with_its_numbers(box: list[float]) -> None:
         check_boxes([[0, 0, 1, 1], box])
 
 
-def test_normalised_images_have_imagenets_mean_at_zero() -> None:
-    mean = (np.array(IMAGE_MEAN) * 255).round().astype(np.uint8)
-    images = torch.from_numpy(np.broadcast_to(mean, (2, 8, 8, 3)).copy())
-    normalised = normalize_images(images)
-    assert normalised.shape == (2, 3, 8, 8)
-    assert normalised.abs().max() < 0.5 / 255 / min(IMAGE_STD)
-    white = normalize_images(torch.full((1, 4, 4, 3), 255, dtype=torch.uint8))
-    assert torch.allclose(
-        white[0, :, 0, 0], (1 - torch.tensor(IMAGE_MEAN)) / torch.tensor(IMAGE_STD), atol=1e-5
-    )
+def test_the_networks_input_is_rgb_between_zero_and_one() -> None:
+    images = torch.randint(0, 256, (2, 8, 6, 3), dtype=torch.uint8)
+    made = network_input(images)
+    assert made.shape == (2, 3, 8, 6) and made.dtype == torch.float32
+    torch.testing.assert_close(made[1, 2], images[1, :, :, 2] / 255)
+    assert network_input(torch.full((1, 4, 4, 3), 255, dtype=torch.uint8)).unique().tolist() == [1]

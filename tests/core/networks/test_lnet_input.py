@@ -40,7 +40,7 @@ def network(request: pytest.FixtureRequest, tiny_body: BodyModel, tiny_uv_map: U
 
 @pytest.fixture(scope='module')
 def images() -> torch.Tensor:
-    return torch.randn(2, 3, 128, 128, generator=torch.Generator().manual_seed(1))
+    return torch.rand(2, 3, 128, 128, generator=torch.Generator().manual_seed(1))
 
 
 @pytest.fixture(scope='module')

@@ -13,7 +13,7 @@ from decomr_core.networks import DecoMR
 from decomr_core.networks.blocks import RunningNorm, UpsamplingBlock
 from decomr_core.networks.lnet import TexelProjection
 from decomr_core.uv.uv_map import UVMap
-from decomr_core.uv.warp import reprojection_error
+from decomr_core.uv.warp import reprojection_error, warp_to_uv
 
 MAX_RT_PARAMETERS = 8_000_000
 
@@ -28,13 +28,17 @@ def network(tiny_body: BodyModel, tiny_uv_map: UVMap) -> DecoMR:
         for module in network.cnet.encoder.modules():  # and blocks that start as the identity
             if isinstance(module, torch.nn.BatchNorm2d):
                 module.weight.fill_(0.8)
-        network.train()(torch.randn(8, 3, 128, 128))
-    return network.eval()
+        noise = torch.rand(8, 3, 128, 128)
+        network.train()(noise)
+        network.eval()
+        half = network.predict_iuv(noise)[0][:, 0].logit().median()  # half of it is a person
+        network.cnet.mask_head[-1].bias -= half
+    return network
 
 
 @pytest.fixture(scope='module')
 def images() -> torch.Tensor:
-    return torch.randn(3, 3, 128, 128, generator=torch.Generator().manual_seed(1))
+    return torch.rand(3, 3, 128, 128, generator=torch.Generator().manual_seed(1))
 
 
 def test_outputs_have_the_shapes_of_the_contract(
@@ -120,6 +124,26 @@ def test_the_texel_projection_equals_convolutions_over_copies() -> None:
     )
     expected = torch.nn.Sequential(*projection)(copies)
     torch.testing.assert_close(projection(features, code, reference), expected)
+
+
+def test_squeezed_features_are_the_same_before_and_behind_the_warp(
+    tiny_body: BodyModel, tiny_uv_map: UVMap
+) -> None:
+    """Then the first layer in UV space can be split without a change of the result."""
+    torch.manual_seed(0)
+    config = small_config('rt', **POSED, squeezed_channels=3)
+    squeeze = DecoMR(config, tiny_body, tiny_uv_map).lnet.squeeze
+    assert config.warped_channels == 3 < config.local_channels
+    features = torch.randn(2, config.local_channels, 32, 32)
+    iuv = torch.rand(2, 3, 32, 32)
+    before, behind = warp_to_uv(squeeze(features), iuv, 8), warp_to_uv(features, iuv, 8)
+    torch.testing.assert_close(before[:, :3], squeeze(behind[:, :-3]))
+    torch.testing.assert_close(before[:, 3:], behind[:, -3:])
+
+
+def test_only_local_features_are_squeezed(tiny_body: BodyModel, tiny_uv_map: UVMap) -> None:
+    config = small_config('rt', lnet_input='global', squeezed_channels=3)
+    assert not list(DecoMR(config, tiny_body, tiny_uv_map).lnet.squeeze.parameters())
 
 
 def test_running_statistics_follow_the_batches_and_normalise_them() -> None:
