@@ -30,6 +30,7 @@ from decomr_core.geometry.crop import network_input
 from decomr_core.measures.parity import LIMITS_MM, Parity, measure_parity, parity_crops
 from decomr_core.networks.checkpoint import load_with_topology
 from decomr_core.networks.decomr import DecoMR
+from decomr_core.networks.folding import fold_normalisation
 from decomr_core.runtimes import available_runtimes
 from decomr_core.runtimes.exported_model import EXPORT_VERSION, INPUT_NAME, OUTPUT_NAMES, TARGETS
 from decomr_core.uv.warp import WARP_FORMS
@@ -143,7 +144,7 @@ def export_onnx(
         warnings.simplefilter('ignore')  # about constants and deprecation; the parity gate decides
         # The older exporter takes a tenth of the newer one's time and needs no further package.
         torch.onnx.export(
-            ExportedGraph(network, warp).eval(),
+            ExportedGraph(fold_normalisation(network), warp).eval(),
             (example,),
             str(path),
             dynamo=False,

@@ -21,8 +21,8 @@ def averages_under_heatmaps(heatmaps: Tensor, values: Tensor) -> Tensor:
         (B, J, C) the average for each heatmap.
     """
     weights = (heatmaps - heatmaps.amax(dim=(2, 3), keepdim=True)).exp()
-    sums = as_rows(weights).transpose(1, 2) @ values
-    return sums / weights.sum(dim=(2, 3))[..., None]
+    sums = values.transpose(1, 2) @ as_rows(weights)  # (B, C, J)
+    return (sums / weights.sum(dim=(2, 3))[:, None]).transpose(1, 2)
 
 
 def as_rows(images: Tensor) -> Tensor:

@@ -53,11 +53,13 @@ class SurfaceDetail(nn.Module):
 
     def forward(self, coarse: Tensor) -> Tensor:
         """Vertices (B, V, 3) sampled from a location map, metres, to vertices with detail."""
-        frames = self.frames(coarse)[0].index_select(1, self.frame_of_vertex)
-        detail = [
-            frames[..., 3 * axis : 3 * axis + 3] * self.offsets[:, axis, None] for axis in range(3)
-        ]
-        return coarse + detail[0] + detail[1] + detail[2]
+        frames = self.frames(coarse)[0]
+        # Axis by axis: sums over one more dimension take a CPU three times as long.
+        for axis in range(3):
+            of_frames = frames[..., 3 * axis : 3 * axis + 3]
+            of_vertices = of_frames.index_select(1, self.frame_of_vertex)
+            coarse = coarse + of_vertices * self.offsets[:, axis, None]
+        return coarse
 
 
 def _farthest_points(points: Tensor, count: int) -> Tensor:

@@ -17,6 +17,7 @@ from torch import Tensor
 from decomr_core.base.structures import NetworkOutput
 from decomr_core.geometry.crop import network_input
 from decomr_core.networks.decomr import DecoMR
+from decomr_core.networks.folding import fold_normalisation
 from decomr_core.runtimes import check_crops
 from decomr_core.runtimes.batches import DEFAULT_MAX_PEOPLE, batch_sizes
 from decomr_core.runtimes.exported_model import OUTPUT_NAMES
@@ -26,7 +27,6 @@ from decomr_core.runtimes.torch.cuda import (
     explaining_memory_errors,
     find_device,
 )
-from decomr_core.runtimes.torch.folding import fold_normalisation
 from decomr_core.runtimes.torch.precision import (
     arithmetic,
     cached_parity,

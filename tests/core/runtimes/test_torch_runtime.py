@@ -19,6 +19,7 @@ from decomr_core.estimation.loading import load_runtime
 from decomr_core.measures import parity
 from decomr_core.measures.parity import Parity, measure_parity, parity_crops, vertex_error_mm
 from decomr_core.networks.decomr import DecoMR
+from decomr_core.networks.folding import fold_normalisation
 from decomr_core.runtimes import Runtime
 from decomr_core.runtimes.torch import precision as torch_precision
 from decomr_core.runtimes.torch import runtime as torch_runtime
@@ -28,7 +29,6 @@ from decomr_core.runtimes.torch.cuda import (
     explaining_memory_errors,
     find_device,
 )
-from decomr_core.runtimes.torch.folding import fold_normalisation
 from decomr_core.runtimes.torch.precision import (
     arithmetic,
     cached_parity,

@@ -1,13 +1,15 @@
-"""Folds batch normalisation into the preceding layer: 67 operations less in `rt`, same result."""
+"""Folds batch normalisation into the adjacent layers: 70 operations less in `rt`, same result."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
 
+import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
+from decomr_core.networks.cnet import GridDecoder
 from decomr_core.networks.decomr import DecoMR
 
 __all__ = ['fold_normalisation']
@@ -41,7 +43,24 @@ def fold_normalisation(network: DecoMR) -> DecoMR:
             if fold is not None:
                 setattr(parent, layer_name, fold(layer, norm))
                 setattr(parent, norm_name, nn.Identity())
+        if isinstance(parent, GridDecoder):
+            _fold_into_laterals(parent)
     return network
+
+
+def _fold_into_laterals(decoder: GridDecoder) -> None:
+    """Folds the normalisation of the grids into the 1x1 convolutions behind it."""
+    for place, (norm, lateral) in enumerate(zip(decoder.norms, decoder.laterals, strict=True)):
+        assert isinstance(norm, nn.BatchNorm2d) and isinstance(lateral, nn.Conv2d)
+        with torch.no_grad():
+            # The normalisation at 0 is its shift, and at 1 the sum of scale and shift.
+            shift, sums = norm(
+                torch.stack([norm.weight * 0, norm.weight * 0 + 1])[..., None, None]
+            )
+            weight, scale = lateral.weight, sums - shift
+            lateral.bias += weight[:, :, 0, 0] @ shift.flatten()
+            weight *= scale[None]
+        decoder.norms[place] = nn.Identity()
 
 
 def _pairs(parent: nn.Module) -> Iterator[tuple[str, str]]:
