@@ -53,13 +53,11 @@ def _fold_into_laterals(decoder: GridDecoder) -> None:
     for place, (norm, lateral) in enumerate(zip(decoder.norms, decoder.laterals, strict=True)):
         assert isinstance(norm, nn.BatchNorm2d) and isinstance(lateral, nn.Conv2d)
         with torch.no_grad():
-            # The normalisation at 0 is its shift, and at 1 the sum of scale and shift.
-            shift, sums = norm(
-                torch.stack([norm.weight * 0, norm.weight * 0 + 1])[..., None, None]
-            )
-            weight, scale = lateral.weight, sums - shift
-            lateral.bias += weight[:, :, 0, 0] @ shift.flatten()
-            weight *= scale[None]
+            zeros = torch.zeros(1, norm.num_features, 1, 1)
+            shift = norm(zeros)
+            scale = norm(zeros + 1) - shift
+            lateral.bias += lateral.weight[:, :, 0, 0] @ shift.flatten()
+            lateral.weight *= scale
         decoder.norms[place] = nn.Identity()
 
 
