@@ -53,7 +53,8 @@ class OfficialStructure(nn.Module):
 
     def _warp(self, _: Tensor, local_features: Tensor, iuv: Tensor) -> Tensor:
         """Replaces `DecoMR._warp`: (B, C, h, w) and (B, 3, h, w) to (B, C + 3, r, r)."""
-        return warp_image_by_image(local_features, iuv, self.network.config.uv_resolution)
+        features = self.network.lnet.squeeze(local_features)
+        return warp_image_by_image(features, iuv, self.network.config.uv_resolution)
 
 
 def _replace(module: nn.Module, name: str, value: object) -> None:

@@ -182,8 +182,9 @@ def _measure_cpu(network: DecoMR, folder: Path) -> tuple[dict[str, Parity], dict
         from decomr_core.runtimes.openvino_runtime import convert_onnx, cpu_precisions, run_model
 
         convert_onnx(folder / 'model.onnx', folder / 'model.xml')
-        for precision in cpu_precisions():
-            outputs, times_ms[precision] = run_model(folder / 'model.xml', crops, precision)
+        made = run_model(folder / 'model.xml', crops, cpu_precisions())
+        for precision, (outputs, time_ms) in made.items():
+            times_ms[precision] = time_ms
             parity[f'openvino {precision}'] = measure_parity(outputs, expected)
     if 'onnxruntime' in engines:
         from decomr_core.runtimes.onnxruntime_runtime import run_onnx

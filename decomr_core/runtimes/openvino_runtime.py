@@ -227,40 +227,48 @@ def compile_model(path: str | Path, options: dict[str, object]) -> openvino.Infe
 
 
 def run_model(
-    path: str | Path, images: np.ndarray, precision: str
-) -> tuple[dict[str, np.ndarray], float]:
-    """Runs a model file once, without tuning, for checks.
+    path: str | Path, images: np.ndarray, precisions: Sequence[str]
+) -> dict[str, tuple[dict[str, np.ndarray], float]]:
+    """Runs a model file once in each precision, without tuning, for checks.
+
+    The precisions take turns image by image, so other load on the machine slows all of them.
 
     Args:
         path: the .xml file.
         images: (B, S, S, 3) uint8 RGB.
-        precision: one of `PRECISIONS`.
+        precisions: some of `PRECISIONS`.
 
     Returns:
-        The outputs by name, and the shortest time of an image, ms.
+        The outputs by name, and the median time of an image, ms, of each precision.
     """
     graph = _core().read_model(path)
     graph.reshape({INPUT_NAME: [1, *images.shape[1:]]})
-    request = (
-        _core()
-        .compile_model(
-            graph,
-            'CPU',
-            {'PERFORMANCE_HINT': 'LATENCY', 'INFERENCE_PRECISION_HINT': _hint(precision)},
-        )
-        .create_infer_request()
-    )
-    results, times_s = [], []
+    requests = {}
+    for precision in precisions:
+        options = {'PERFORMANCE_HINT': 'LATENCY', 'INFERENCE_PRECISION_HINT': _hint(precision)}
+        requests[precision] = _core().compile_model(graph, 'CPU', options).create_infer_request()
+    results: dict[str, list[list[np.ndarray]]] = {precision: [] for precision in precisions}
+    times_s: dict[str, list[float]] = {precision: [] for precision in precisions}
     for image in images:  # one by one, because preset `paper` needs much memory
-        started_s = time.perf_counter()
-        request.infer({INPUT_NAME: image[None]})
-        times_s.append(time.perf_counter() - started_s)
-        results.append([request.get_tensor(name).data.copy() for name in OUTPUT_NAMES])
-    outputs = {
-        name: np.concatenate(values)
-        for name, values in zip(OUTPUT_NAMES, zip(*results, strict=True), strict=True)
+        for precision, request in requests.items():
+            started_s = time.perf_counter()
+            request.infer({INPUT_NAME: image[None]})
+            times_s[precision].append(time.perf_counter() - started_s)
+            results[precision].append(
+                [request.get_tensor(name).data.copy() for name in OUTPUT_NAMES]
+            )
+    return {
+        precision: (
+            {
+                name: np.concatenate(values)
+                for name, values in zip(
+                    OUTPUT_NAMES, zip(*results[precision], strict=True), strict=True
+                )
+            },
+            float(np.median(times_s[precision])) * 1e3,
+        )
+        for precision in precisions
     }
-    return outputs, min(times_s) * 1e3
 
 
 def _compiled(

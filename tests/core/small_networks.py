@@ -29,6 +29,7 @@ SIZES = {
         'uv_channels': (64, 32),
         'location_map_resolution': 32,
         'pose_components': 0,
+        'squeezed_channels': 5,
     },
     'paper': {
         'crop_size': 64,

@@ -123,8 +123,10 @@ def test_in_half_precision_products_are_half_but_placing_and_normalising_is_not(
     assert found['Gemm', 'FLOAT16'] >= 3
     halves = {name for name, kind in found if kind == 'FLOAT16'}
     assert halves <= onnx_graph.PRODUCTS | onnx_graph.COMPANIONS | {'Cast'}
-    # The last layer of mask, u and v, location map; camera. What the exporter folds varies.
-    assert 3 <= found['Conv', 'FLOAT'] <= 4 and found['Gemm', 'FLOAT'] == 1
+    # The last layer of mask, u and v, location map; camera; in `rt` what the float32 warp takes.
+    # What the exporter folds varies.
+    most = 5 if preset == 'rt' else 4
+    assert 3 <= found['Conv', 'FLOAT'] <= most and found['Gemm', 'FLOAT'] == 1
     outputs = onnx.load(path).graph.output
     assert {value.type.tensor_type.elem_type for value in outputs} == {onnx.TensorProto.FLOAT}
     assert [value.name for value in outputs] == list(OUTPUT_NAMES)
