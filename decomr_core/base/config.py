@@ -286,7 +286,7 @@ PRESETS = {
         is_detailed=True,
         pose_components=128,
         joint_heatmaps=True,
-        rigidity=10.0,
+        rigidity=3.0,
         squeezed_channels=16,
         default_camera=(0.9, 0.0, 0.0),
     ),

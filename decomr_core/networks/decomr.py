@@ -53,8 +53,9 @@ class DecoMR(nn.Module):
         alignment: moves the surface within LNet's pose components so that it projects onto the
             pixels that show it; None without pose components (`NetworkConfig.is_posed`).
         rigid_surface: lessens the stretch of the surface; None without `NetworkConfig.rigidity`.
-        surface_detail: gives vertices the template's detail that is finer than the texels, such
-            as fingers; None if the location map itself holds it (not `NetworkConfig.is_detailed`).
+        surface_detail: reads vertices with the template's detail, which is finer than the texels,
+            such as fingers; None if the location map itself holds it (not
+            `NetworkConfig.is_detailed`).
         joint_regressor: (J, V) weights of the vertices in each joint.
         warp_form: implementation of the warp, one of `decomr_core.uv.warp.WARP_FORMS`; all give
             the same result. An export to TensorRT needs `dense`.
@@ -91,11 +92,7 @@ class DecoMR(nn.Module):
         )
         reference = self.location_mapper.location_map_from_vertices(template)
         self.surface_detail = (
-            None
-            if not config.is_detailed
-            else SurfaceDetail(
-                self.location_mapper.vertices_from_location_map(reference)[0], template[0]
-            )
+            SurfaceDetail(self.location_mapper, template[0]) if config.is_detailed else None
         )
         self.cnet = CNet(config)
         self.lnet = LNet(config, grid_mapper.location_map_from_vertices(template), reference)
@@ -186,9 +183,8 @@ class DecoMR(nn.Module):
         """
         # bf16 has steps of several millimetres at the size of a person.
         with torch.autocast(location_map.device.type, enabled=False):
-            vertices = self.location_mapper.vertices_from_location_map(location_map)
-            if self.surface_detail is not None:
-                vertices = self.surface_detail(vertices)
+            read = self.surface_detail or self.location_mapper.vertices_from_location_map
+            vertices = read(location_map)
             return vertices, self.joint_regressor @ vertices
 
     def joint_heatmaps(self, local_features: Tensor) -> Tensor | None:
