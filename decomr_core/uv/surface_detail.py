@@ -4,7 +4,8 @@ A location map of few texels holds a coarse surface: fingers, ears and the face 
 texels, and mesh faces sampled from it are stretched. Therefore the texels only carry the template.
 Each one moves a copy of the template as it has moved itself, by a rotation, a scale and a shift. A
 vertex is the weighted mean of its places in the copies of the texels around it: embedded
-deformation (Sumner, Schmid and Pauly, "Embedded Deformation for Shape Manipulation", SIGGRAPH 2007).
+deformation (Sumner, Schmid and Pauly, "Embedded Deformation for Shape Manipulation", SIGGRAPH
+2007).
 """
 
 from __future__ import annotations
