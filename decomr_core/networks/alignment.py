@@ -25,7 +25,8 @@ where left is taken for right."""
 NUM_REWEIGHTINGS = 2
 """Rounds of iteratively reweighted least squares."""
 NUM_CG_STEPS = 5
-"""Conjugate gradient steps per round; more steps change the result by less than 0.1 mm."""
+"""Conjugate gradient steps per round. The vertices of held-out people are then 1.8 mm (mean) from
+the exact solution, with 4 steps 3.1 mm and with 7 steps 0.6 mm; the pose's errors are larger."""
 INITIAL_STIFFNESS = 0.3
 MIN_DENOMINATOR = 1e-12
 JOINT_WEIGHT = 30.0
