@@ -53,7 +53,7 @@ def _fold_into_laterals(decoder: GridDecoder) -> None:
     for place, (norm, lateral) in enumerate(zip(decoder.norms, decoder.laterals, strict=True)):
         assert isinstance(norm, nn.BatchNorm2d) and isinstance(lateral, nn.Conv2d)
         with torch.no_grad():
-            zeros = torch.zeros(1, norm.num_features, 1, 1)
+            zeros = norm.weight.new_zeros(1, norm.num_features, 1, 1)
             shift = norm(zeros)
             scale = norm(zeros + 1) - shift
             lateral.bias += lateral.weight[:, :, 0, 0] @ shift.flatten()
