@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,8 @@ FULL_INPUT = 'global+local'
 MAP_COLORS = ('#d08a3c', '#3c7ab8', '#5a9a57', '#8a62a8')
 PANEL_METRICS = ('pa_mpjpe_mm', 'mpjpe_mm')
 BAR_SPAN, DPI = 0.8, 110
+# Characters per line of the title.
+TITLE_WIDTH = 100
 PAPER_TABLE_5 = {
     ('conventional', 'global'): (51.9, 49.1),
     ('conventional', 'local'): (47.4, 44.8),
@@ -130,7 +133,7 @@ def find_comparison(
 def plot_ablation(results: AblationResults) -> Figure:
     """Draws bars of PA-MPJPE and MPJPE by LNet input, with one colour per UV map."""
     figure = Figure(figsize=(11, 4.8), layout='constrained')
-    figure.suptitle(finding(results))
+    figure.suptitle(textwrap.fill(finding(results), TITLE_WIDTH))
     for axis, metric in zip(figure.subplots(1, len(PANEL_METRICS)), PANEL_METRICS, strict=True):
         _draw_bars(axis, results, metric)
         _label_axes(axis, results, metric)
