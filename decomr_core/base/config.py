@@ -198,6 +198,11 @@ class NetworkConfig:
         return 'global' in self.lnet_input.split('+')
 
     @property
+    def has_local_features(self) -> bool:
+        """Whether LNet takes the decoder's features as input."""
+        return 'local' in self.lnet_input.split('+')
+
+    @property
     def is_posed(self) -> bool:
         """Whether the global feature poses LNet's reference map."""
         return self.pose_components > 0 and self.has_global_code and self.warped_channels > 0
@@ -210,13 +215,12 @@ class NetworkConfig:
     @property
     def squeezes(self) -> bool:
         """Whether the local features are reduced to fewer channels before the warp."""
-        has_local = 'local' in self.lnet_input.split('+')
-        return has_local and 0 < self.squeezed_channels < self.local_channels
+        return self.has_local_features and 0 < self.squeezed_channels < self.local_channels
 
     @property
     def warped_channels(self) -> int:
         """Channels that are warped to UV space for LNet; 0 for none."""
-        if 'local' in self.lnet_input.split('+'):
+        if self.has_local_features:
             return self.squeezed_channels if self.squeezes else self.local_channels
         return 0 if self.lnet_input == 'global' else RGB_CHANNELS
 

@@ -60,13 +60,8 @@ class RigidSurface(nn.Module):
         """
         super().__init__()
         self.rigidity = rigidity
-        normals = _vertex_normals(template, faces)
-        is_inside = mapper.mask.flatten()
-        texels = is_inside.nonzero()[:, 0]
-        points, normals = (
-            mapper.location_map_from_vertices(values[None])[0].flatten(1).T[texels]
-            for values in (template, normals)
-        )
+        texels, points = mapper.surface_points(template)
+        _, normals = mapper.surface_points(_vertex_normals(template, faces))
         places = torch.stack([texels // mapper.resolution, texels % mapper.resolution], dim=1)
         neighbors, weights = _neighborhoods(points, normals, places)
         around = torch.cat([torch.arange(len(texels))[:, None], neighbors], dim=1)
@@ -81,7 +76,7 @@ class RigidSurface(nn.Module):
         laplacian = torch.zeros(len(texels), len(texels), dtype=torch.float64)
         laplacian.scatter_add_(1, neighbors, -weights.double())
         laplacian += torch.diag(weights.double().sum(dim=1))
-        rows = torch.arange(len(is_inside)) + len(texels)
+        rows = torch.arange(mapper.mask.numel()) + len(texels)
         rows[texels] = torch.arange(len(texels))
         for name, value in (
             ('_texels', texels),

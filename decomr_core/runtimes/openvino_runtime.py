@@ -258,17 +258,15 @@ def run_model(
                 [request.get_tensor(name).data.copy() for name in OUTPUT_NAMES]
             )
     return {
-        precision: (
-            {
-                name: np.concatenate(values)
-                for name, values in zip(
-                    OUTPUT_NAMES, zip(*results[precision], strict=True), strict=True
-                )
-            },
-            float(np.median(times_s[precision])) * 1e3,
-        )
+        precision: (_joined(results[precision]), float(np.median(times_s[precision])) * 1e3)
         for precision in precisions
     }
+
+
+def _joined(results: Sequence[Sequence[np.ndarray]]) -> dict[str, np.ndarray]:
+    """Outputs of single images, each in the order of `OUTPUT_NAMES`, to a batch by name."""
+    joined = map(np.concatenate, zip(*results, strict=True))
+    return dict(zip(OUTPUT_NAMES, joined, strict=True))
 
 
 def _compiled(

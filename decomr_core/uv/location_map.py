@@ -101,6 +101,15 @@ class LocationMapper(nn.Module):
         points = (corners * weights).sum(dim=2).transpose(1, 2)
         return points.reshape(len(vertices), -1, self.resolution, self.resolution)
 
+    def surface_points(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        """The texels that hold a surface point, and values at vertices (V, C) read there.
+
+        Returns:
+            (n,) int64 texels, row * R + column, ascending, and (n, C) their values.
+        """
+        texels = self.mask.flatten().nonzero()[:, 0]
+        return texels, self.location_map_from_vertices(values[None])[0].flatten(1).T[texels]
+
     def vertices_from_location_map(self, location_map: Tensor) -> Tensor:
         """Samples a (B, 3, R, R) location map bilinearly at each vertex: (B, V, 3).
 

@@ -51,8 +51,7 @@ class SurfaceDetail(nn.Module):
             template: (V, 3) the template, metres.
         """
         super().__init__()
-        texels = mapper.mask.flatten().nonzero()[:, 0]
-        points = mapper.location_map_from_vertices(template[None])[0].flatten(1).T[texels]
+        texels, points = mapper.surface_points(template)
         nearest = torch.cdist(points, points).topk(min(NUM_NEIGHBORS, len(points)), largest=False)
         self.frames = TangentFrames(points, nearest.indices)
         distances = torch.cdist(template, points)  # (V, n)
