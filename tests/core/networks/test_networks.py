@@ -8,9 +8,11 @@ from small_networks import POSED, resnet_config, small_config
 
 from decomr_core.base.config import PRESETS, NetworkConfig, network_config
 from decomr_core.body_models import BodyModel
+from decomr_core.geometry.crop import network_input
 from decomr_core.measures.losses import project_to_crop
 from decomr_core.networks import DecoMR
 from decomr_core.networks.blocks import RunningNorm, UpsamplingBlock
+from decomr_core.networks.cnet import IMAGE_MEAN, IMAGE_STD
 from decomr_core.networks.lnet import TexelProjection
 from decomr_core.uv.uv_map import UVMap
 from decomr_core.uv.warp import reprojection_error, warp_to_uv
@@ -110,6 +112,18 @@ def test_every_parameter_learns_from_the_whole_network(
     ]
     # Biases before batch normalisation cancel out; their gradients are noise around zero.
     assert [name for name in untouched if not name.endswith('bias')] == []
+
+
+def test_standardised_images_have_imagenets_mean_at_zero(network: DecoMR) -> None:
+    mean, std = torch.tensor(IMAGE_MEAN), torch.tensor(IMAGE_STD)
+    pixels = (mean * 255).round().to(torch.uint8).expand(2, 8, 8, 3)
+    standardized = network.cnet.standardize(network_input(pixels))
+    assert standardized.shape == (2, 3, 8, 8)
+    assert standardized.abs().max() < 0.5 / 255 / min(IMAGE_STD)
+    white = network.cnet.standardize(
+        network_input(torch.full((1, 4, 4, 3), 255, dtype=torch.uint8))
+    )
+    assert torch.allclose(white[0, :, 0, 0], (1 - mean) / std, atol=1e-5)
 
 
 def test_the_texel_projection_equals_convolutions_over_copies() -> None:
