@@ -26,6 +26,7 @@ rclpy = pytest.importorskip(
     '`scripts/with-env python -m pytest`',
 )
 
+from rcl_interfaces.msg import Log  # noqa: E402
 from rclpy.executors import SingleThreadedExecutor  # noqa: E402
 from rclpy.node import Node  # noqa: E402
 
@@ -155,6 +156,15 @@ class RosTest:
         """Spins another node beside that of the test."""
         self._executor.add_node(node)
         self._others.append(node)
+
+    def hear_log(self) -> list[str]:
+        """The texts that nodes log from now on; it grows while the test spins.
+
+        Unlike captured output, it loses nothing if it is read while other threads write.
+        """
+        texts: list[str] = []
+        self.node.create_subscription(Log, '/rosout', lambda line: texts.append(line.msg), 100)
+        return texts
 
     def spin_until(self, condition: Callable[[], object], timeout_s: float = 60.0) -> None:
         def is_done() -> bool:

@@ -449,19 +449,13 @@ def _follow_publishers(ros: RosTest, subscription: MatchingSubscription, seen: l
     assert len(seen) == len(set(seen))
 
 
-def test_a_wrong_reliability_is_reported_with_the_remedy(
-    ros: RosTest, capfd: pytest.CaptureFixture[str]
-) -> None:
-    log: list[str] = []
-
-    def is_told() -> bool:
-        log.append(capfd.readouterr().err)
-        return 'Set the parameter reliability to auto or best_effort' in ''.join(log)
-
+def test_a_wrong_reliability_is_reported_with_the_remedy(ros: RosTest) -> None:
+    logged = ros.hear_log()
     with closing(
         MatchingSubscription(ros.node, Image, 'image', print, 10, 'reliable')
     ) as subscription:
         ros.node.create_publisher(Image, 'image', BEST_EFFORT)
-        ros.spin_until(is_told)
+        remedy = 'Set the parameter reliability to auto or best_effort'
+        ros.spin_until(lambda: any(remedy in text for text in logged))
         subscription.check()
         assert subscription.reliability == 'reliable'  # it was asked for
