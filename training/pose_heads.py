@@ -344,7 +344,7 @@ def _train(given: argparse.Namespace) -> None:
     body = load_body('builtin')
     uv_map = load_uv_map('builtin', body)
     network = checkpoint.load_network(given.weights, body, uv_map).eval()
-    if network.config.encoder != 'blazepose' or not network.config.is_posed:
+    if not network.config.has_blazepose or not network.config.is_posed:
         raise ValueError(
             f'{given.weights} has no pretrained encoder (blazepose) with pose '
             'components; use weights of the preset rt'

@@ -234,7 +234,7 @@ def main(arguments: list[str] | None = None) -> int:
         body = load_body(config.body)
         uv_map = load_uv_map(config.uv_map, body)
         network = checkpoint.load_network(given.weights, body, uv_map).eval()
-        if network.config.encoder != 'blazepose':
+        if not network.config.has_blazepose:
             raise ValueError(
                 f'{given.weights} has no pretrained encoder (blazepose); use weights '
                 'of the preset rt'

@@ -19,7 +19,11 @@ BUILTIN = 'builtin'
 DATA_FOLDER = Path(__file__).resolve().parents[1] / 'data'
 # Digits of a hash in an error message.
 HASH_SHOWN = 16
-ENCODER_REMEDY = 'python -m tools.bake_blazepose pose_landmark_full.tflite'
+ENCODER_REMEDIES = {
+    'blazepose': 'python -m tools.bake_blazepose pose_landmark_full.tflite',
+    'blazepose_heavy': 'python -m tools.bake_blazepose pose_landmark_heavy.tflite '
+    '--encoder blazepose_heavy',
+}
 DETECTOR_REMEDY = 'python -m tools.bake_person_detector object_detector.tflite'
 # Command line options for the body and the UV map of the weights.
 OPTIONS = {'body': '--body', 'uv_map': '--uv'}
@@ -67,17 +71,14 @@ def find_weights(weights: str | Path = 'rt') -> Path:
     )
 
 
-def find_encoder() -> Path:
-    """The safetensors file of the pretrained encoder.
+def find_encoder(name: str = 'blazepose') -> Path:
+    """The safetensors file of a pretrained encoder, by its name in `NetworkConfig`.
 
     Raises:
         FileNotFoundError: there is no such file.
     """
     return _find(
-        'encoder',
-        'blazepose',
-        {'blazepose': DATA_FOLDER / 'blazepose.safetensors'},
-        ENCODER_REMEDY,
+        'encoder', name, {name: DATA_FOLDER / f'{name}.safetensors'}, ENCODER_REMEDIES[name]
     )
 
 

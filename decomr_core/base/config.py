@@ -3,9 +3,9 @@
 `paper` is the published network (Zeng et al., CVPR 2020, section 4 and supplement): ResNet-50,
 224 px crops, group normalisation, a location map of 128 texels. `rt`, which is shipped, has the
 same parts after an encoder pretrained on photographs of people, and runs in real time on two CPU
-cores. `small` is for experiments that train many networks, such as the ablation: the same encoder
-with smaller parts after it, and without what `rt` adds to the paper (pose components, alignment,
-joint heatmaps).
+cores. `heavy` is `rt` with a larger encoder, for computers with a GPU. `small` is for experiments
+that train many networks, such as the ablation: the encoder of `rt` with smaller parts after it, and
+without what `rt` adds to the paper (pose components, alignment, joint heatmaps).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 
 __all__ = ['LNET_INPUTS', 'PRESETS', 'NetworkConfig', 'network_config']
 
-ENCODERS = ('resnet', 'blazepose')
+ENCODERS = ('resnet', 'blazepose', 'blazepose_heavy')
 BLAZEPOSE_CROP_PX = 256
 ENCODER_STRIDE = 32
 LOCAL_STRIDE = 4
@@ -67,7 +67,7 @@ class NetworkConfig:
             warped pixels and the code; `global+local`, warped features and the code. The camera
             always comes from the global feature.
         encoder: `resnet`, as in the paper, or `blazepose`, the encoder of a pose network with
-            weights pretrained on photographs.
+            weights pretrained on photographs, or `blazepose_heavy`, its larger sibling.
         encoder_block: ResNet only: `bottleneck` (ResNet-50) or `basic` (ResNet-18).
         encoder_width: ResNet only: channels of the stem and of the first stage; each stage
             doubles it.
@@ -135,9 +135,9 @@ class NetworkConfig:
             raise ValueError(
                 f'crop_size is {self.crop_size}, expected a multiple of {ENCODER_STRIDE}'
             )
-        if self.encoder == 'blazepose' and self.crop_size != BLAZEPOSE_CROP_PX:
+        if self.has_blazepose and self.crop_size != BLAZEPOSE_CROP_PX:
             raise ValueError(
-                f'crop_size is {self.crop_size}, but the encoder blazepose takes '
+                f'crop_size is {self.crop_size}, but the encoder {self.encoder} takes '
                 f'{BLAZEPOSE_CROP_PX} px'
             )
         self._check_resolutions()
@@ -172,17 +172,22 @@ class NetworkConfig:
             )
 
     @property
+    def has_blazepose(self) -> bool:
+        """Whether the encoder is one of BlazePose's, with pretrained weights."""
+        return self.encoder.startswith('blazepose')
+
+    @property
     def vector_norm(self) -> str:
         """`layer` or `batch` normalisation of vectors, of which there is one per person.
 
         Batch statistics of a dozen people, as in training on a CPU, are too noisy for regression.
         """
-        return 'layer' if self.encoder == 'blazepose' else 'batch'
+        return 'layer' if self.has_blazepose else 'batch'
 
     @property
     def local_channels(self) -> int:
         """C, channels of the local features."""
-        channels = self.decoder_channels if self.encoder == 'blazepose' else self.encoder_channels
+        channels = self.decoder_channels if self.has_blazepose else self.encoder_channels
         return channels[0]
 
     @property
@@ -314,6 +319,7 @@ PRESETS = {
         default_camera=(0.9, 0.0, 0.0),
     ),
 }
+PRESETS['heavy'] = dataclasses.replace(PRESETS['rt'], preset='heavy', encoder='blazepose_heavy')
 
 
 def network_config(preset: str = 'rt') -> NetworkConfig:

@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from decomr_core.networks.heatmaps import as_rows, averages_under_heatmaps
 
-__all__ = ['GRID_CHANNELS', 'SUMMARY_SIZE', 'BlazePoseEncoder', 'BlazePoseFeatures']
+__all__ = ['SIZES', 'BlazePoseEncoder', 'BlazePoseFeatures', 'BlazePoseSize']
 
 PYRAMID_CHANNELS = 48
 MASK_CHANNELS = 8
@@ -27,16 +27,74 @@ NUM_LANDMARKS = 39
 LANDMARK_VALUES, WORLD_VALUES = 5, 3
 """x, y, z, visibility and presence in the crop; x, y, z in metres."""
 TAIL_CHANNELS, TAIL_SIDE = 288, 2
-LEVEL_CHANNELS = (24, 32, 88, 864)
-"""Channels of the encoder's stages, at 1/4, 1/8, 1/16 and 1/32 of the crop."""
-GRID_CHANNELS = (
-    LEVEL_CHANNELS[0] + PYRAMID_CHANNELS + NUM_LANDMARKS + MASK_CHANNELS,
-    *LEVEL_CHANNELS[1:],
-)
-"""Channels of the four grids of `BlazePoseFeatures.for_decoder`."""
-LANDMARK_CHANNELS = LANDMARK_VALUES + WORLD_VALUES + PYRAMID_CHANNELS + LEVEL_CHANNELS[0]
-SUMMARY_SIZE = TAIL_CHANNELS * TAIL_SIDE**2 + NUM_LANDMARKS * LANDMARK_CHANNELS
-"""Length of the summary of `BlazePoseFeatures.for_decoder`."""
+EXPANSION = 6
+"""Channels of the last level, relative to those of the last stage."""
+
+
+@dataclass(frozen=True)
+class BlazePoseSize:
+    """Sizes of one of the published networks.
+
+    Attributes:
+        stem: channels at 1/2 of the crop.
+        stages: (channels, hidden channels, kernel side) of each inverted residual block in the
+            four stages, whose first blocks halve the resolution.
+        descent: channels at 1/8, 1/16 and 1/32 of the path from the pyramid down to the tail;
+            empty if the tail starts at the last stage.
+        descent_blocks: residual blocks at each level of that path, the one that halves included.
+        tail_blocks: residual blocks of the tail at 1/64 and 1/128 of the crop, likewise.
+    """
+
+    stem: int
+    stages: tuple[tuple[tuple[int, int, int], ...], ...]
+    descent: tuple[int, ...] = ()
+    descent_blocks: tuple[int, ...] = ()
+    tail_blocks: tuple[int, int] = (5, 6)
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """Channels of the encoder's features at 1/4, 1/8, 1/16 and 1/32 of the crop."""
+        *finer, last = (stage[-1][0] for stage in self.stages)
+        return (*finer, EXPANSION * last)
+
+    @property
+    def grids(self) -> tuple[int, ...]:
+        """Channels of the four grids of `BlazePoseFeatures.for_decoder`."""
+        first, *others = self.levels
+        return (first + PYRAMID_CHANNELS + NUM_LANDMARKS + MASK_CHANNELS, *others)
+
+    @property
+    def summary(self) -> int:
+        """Length of the summary of `BlazePoseFeatures.for_decoder`."""
+        of_landmark = LANDMARK_VALUES + WORLD_VALUES + PYRAMID_CHANNELS + self.levels[0]
+        return TAIL_CHANNELS * TAIL_SIDE**2 + NUM_LANDMARKS * of_landmark
+
+
+SIZES = {
+    'blazepose': BlazePoseSize(
+        stem=16,
+        stages=(
+            ((24, 64, 3), (24, 144, 3)),
+            ((32, 144, 5), (32, 192, 5)),
+            ((64, 192, 3), *[(64, 384, 3)] * 2, (88, 384, 5), *[(88, 528, 5)] * 2),
+            ((144, 528, 5), *[(144, 864, 5)] * 3),
+        ),
+    ),
+    'blazepose_heavy': BlazePoseSize(
+        stem=24,
+        stages=(
+            ((32, 96, 3), (32, 128, 3), *[(32, 192, 3)] * 2),
+            ((56, 192, 5), *[(56, 336, 5)] * 3),
+            ((112, 336, 3), *[(112, 672, 3)] * 5, (160, 672, 5), *[(160, 960, 5)] * 5),
+            ((272, 960, 5), *[(272, 1632, 5)] * 7),
+        ),
+        descent=(96, 192, TAIL_CHANNELS),
+        descent_blocks=(7, 8, 8),
+        tail_blocks=(8, 8),
+    ),
+}
+"""The networks of `pose_landmark_full.tflite` and `pose_landmark_heavy.tflite` by the names of the
+encoders in `NetworkConfig`."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +102,8 @@ class BlazePoseFeatures:
     """Outputs of the encoder for crops of S px.
 
     Attributes:
-        levels: encoder features: (B, 24, S/4, S/4) with fine detail, (B, 32, S/8, S/8),
-            (B, 88, S/16, S/16), and (B, 864, S/32, S/32) with context.
+        levels: encoder features, with fine detail at S/4, with context at S/32: of `blazepose`
+            (B, 24, S/4, S/4), (B, 32, S/8, S/8), (B, 88, S/16, S/16), (B, 864, S/32, S/32).
         pyramid: (B, 48, S/4, S/4) features of the pyramid, with context.
         heatmaps: (B, 39, S/4, S/4) a logit per landmark and pixel.
         mask: (B, 8, S/2, S/2) features of the mask head.
@@ -66,8 +124,8 @@ class BlazePoseFeatures:
         """Inputs of a decoder.
 
         Returns:
-            Four grids (B, c, S/4, S/4) to (B, c, S/32, S/32) with `GRID_CHANNELS`, and a summary
-            of the whole crop (B, `SUMMARY_SIZE`).
+            Four grids (B, c, S/4, S/4) to (B, c, S/32, S/32), whose channels are
+            `BlazePoseSize.grids`, and a summary of the whole crop (B, `BlazePoseSize.summary`).
         """
         pixels = torch.cat(
             [
@@ -87,55 +145,48 @@ class BlazePoseFeatures:
         return (pixels, *self.levels[1:]), torch.cat(summary, dim=1)
 
     def _around_landmarks(self) -> Tensor:
-        """(B, 39, 72): features at each landmark, weighted by its heatmap."""
+        """(B, 39, c): features at each landmark, weighted by its heatmap."""
         features = as_rows(torch.cat([self.pyramid, self.levels[0]], dim=1))
         averages = averages_under_heatmaps(self.heatmaps.float(), features.float())
         return averages.to(features.dtype)
 
 
 class BlazePoseEncoder(nn.Module):
-    """The network of `pose_landmark_full.tflite`, 256 px, without the end of its mask head."""
+    """One of BlazePose's landmark networks, 256 px, without the end of its mask head.
 
-    def __init__(self) -> None:
+    Attributes:
+        size: its sizes.
+    """
+
+    def __init__(self, size: BlazePoseSize = SIZES['blazepose']) -> None:
         """Makes the layers, randomly initialised."""
         super().__init__()
-        self.stem = nn.Sequential(_conv(3, 24, 3, stride=2), Separable(24, 16))
-        # The first block of each stage halves the resolution.
-        self.stages = nn.ModuleList(
-            (
-                nn.Sequential(
-                    InvertedResidual(16, 24, 64, 3, 2), InvertedResidual(24, 24, 144, 3)
-                ),
-                nn.Sequential(
-                    InvertedResidual(24, 32, 144, 5, 2), InvertedResidual(32, 32, 192, 5)
-                ),
-                nn.Sequential(
-                    InvertedResidual(32, 64, 192, 3, 2),
-                    *(InvertedResidual(64, 64, 384, 3) for _ in range(2)),
-                    InvertedResidual(64, 88, 384, 5),
-                    *(InvertedResidual(88, 88, 528, 5) for _ in range(2)),
-                ),
-                nn.Sequential(
-                    InvertedResidual(88, 144, 528, 5, 2),
-                    *(InvertedResidual(144, 144, 864, 5) for _ in range(3)),
-                    _conv(144, 864, 1),
-                    _conv(864, 864, 3, groups=864),
-                ),
-            )
-        )
+        self.size = size
+        self.stem = nn.Sequential(_conv(3, 24, 3, stride=2), Separable(24, size.stem))
+        self.stages = _make_stages(size)
         self.laterals = nn.ModuleList(
-            Separable(channels, PYRAMID_CHANNELS, has_relu=True) for channels in LEVEL_CHANNELS
+            Separable(channels, PYRAMID_CHANNELS, has_relu=True) for channels in size.levels
         )
         self.heatmap_head = nn.Conv2d(PYRAMID_CHANNELS, NUM_LANDMARKS, 1)
-        self.mask_lateral = Separable(16, MASK_CHANNELS, has_relu=True)
+        self.mask_lateral = Separable(size.stem, MASK_CHANNELS, has_relu=True)
         self.mask_top = Separable(PYRAMID_CHANNELS, MASK_CHANNELS, has_relu=True)
         self.mask_blocks = nn.Sequential(*(SeparableResidual(MASK_CHANNELS) for _ in range(2)))
+        ends = (PYRAMID_CHANNELS, *size.descent)
+        self.descent = nn.ModuleList(
+            _halving(before, after, count)
+            for before, after, count in zip(ends, size.descent, size.descent_blocks, strict=False)
+        )
+        self.descent_laterals = nn.ModuleList(
+            Separable(level, channels, has_relu=True)
+            for level, channels in zip(size.levels[1:], size.descent[:-1], strict=False)
+        )
         self.tail = nn.Sequential(
-            Separable(864, TAIL_CHANNELS, has_relu=True),
-            SeparableResidual(TAIL_CHANNELS, stride=2),
-            *(SeparableResidual(TAIL_CHANNELS) for _ in range(4)),
-            SeparableResidual(TAIL_CHANNELS, stride=2),
-            *(SeparableResidual(TAIL_CHANNELS) for _ in range(5)),
+            Separable(size.levels[-1], TAIL_CHANNELS, has_relu=True),
+            *(
+                block
+                for count in size.tail_blocks
+                for block in _halving(TAIL_CHANNELS, TAIL_CHANNELS, count)
+            ),
         )
         self.landmark_head = nn.Conv2d(TAIL_CHANNELS, NUM_LANDMARKS * LANDMARK_VALUES, TAIL_SIDE)
         self.world_head = nn.Conv2d(TAIL_CHANNELS, NUM_LANDMARKS * WORLD_VALUES, TAIL_SIDE)
@@ -153,7 +204,7 @@ class BlazePoseEncoder(nn.Module):
         ):
             pyramid = _doubled(pyramid) + lateral(level)
         mask = self.mask_blocks(_doubled(self.mask_top(pyramid)) + self.mask_lateral(half))
-        tail = self.tail(features)
+        tail = self._tail(pyramid, levels)
         return BlazePoseFeatures(
             tuple(levels),
             pyramid,
@@ -163,6 +214,18 @@ class BlazePoseEncoder(nn.Module):
             self.landmark_head(tail).flatten(1),
             self.world_head(tail).flatten(1),
         )
+
+    def _tail(self, pyramid: Tensor, levels: list[Tensor]) -> Tensor:
+        """(B, 288, 2, 2) from the last level and, on the way down, from the pyramid."""
+        features = self.tail[0](levels[-1])
+        if self.descent:
+            down = pyramid
+            for step, lateral, level in zip(
+                self.descent, self.descent_laterals, levels[1:], strict=False
+            ):
+                down = step(down) + lateral(level)
+            features = self.descent[-1](down) + features
+        return self.tail[1:](features)
 
 
 class Separable(nn.Sequential):
@@ -194,25 +257,53 @@ class InvertedResidual(nn.Module):
 
 
 class SeparableResidual(nn.Module):
-    """A separable convolution with a skip connection; at stride 2 the skip is a max pooling."""
+    """A separable convolution with a skip connection; at stride 2 the skip is a max pooling.
 
-    def __init__(self, channels: int, stride: int = 1) -> None:
+    Channels that are added are zero in the skip.
+    """
+
+    def __init__(self, channels: int, stride: int = 1, out_channels: int | None = None) -> None:
         super().__init__()
         self.stride = stride
+        self.num_added = 0 if out_channels is None else out_channels - channels
         self.depthwise = nn.Conv2d(
             channels, channels, 3, stride, padding=2 - stride, groups=channels
         )
-        self.pointwise = nn.Conv2d(channels, channels, 1)
+        self.pointwise = nn.Conv2d(channels, channels + self.num_added, 1)
 
     def forward(self, features: Tensor) -> Tensor:
-        """(B, c, h, w) to (B, c, h / stride, w / stride)."""
+        """(B, c, h, w) to (B, c + added, h / stride, w / stride)."""
         if self.stride == 1:
             padded, skip = features, features
         else:  # TensorFlow's "same" padding: the odd row and column are at the bottom right
             padded = functional.pad(features, (0, 1, 0, 1))
             skip = functional.max_pool2d(features, 2)
+        if self.num_added:
+            skip = functional.pad(skip, (0, 0, 0, 0, 0, self.num_added))
         change = self.pointwise(functional.relu6(self.depthwise(padded)))
         return functional.relu6(skip + change)
+
+
+def _make_stages(size: BlazePoseSize) -> nn.ModuleList:
+    stages, channels = [], size.stem
+    for blocks in size.stages:
+        layers: list[nn.Module] = []
+        for index, (out_channels, middle, kernel) in enumerate(blocks):
+            stride = 1 if index else 2
+            layers.append(InvertedResidual(channels, out_channels, middle, kernel, stride))
+            channels = out_channels
+        stages.append(layers)
+    last = size.levels[-1]
+    stages[-1] += [_conv(channels, last, 1), _conv(last, last, 3, groups=last)]
+    return nn.ModuleList(nn.Sequential(*layers) for layers in stages)
+
+
+def _halving(in_channels: int, out_channels: int, num_blocks: int) -> nn.Sequential:
+    """Residual blocks, of which the first halves the resolution."""
+    return nn.Sequential(
+        SeparableResidual(in_channels, 2, out_channels),
+        *(SeparableResidual(out_channels) for _ in range(num_blocks - 1)),
+    )
 
 
 def _conv(

@@ -9,7 +9,7 @@ from torch.nn import functional
 from decomr_core.base.config import ENCODER_STRIDE, NetworkConfig
 from decomr_core.body_models.joints import NUM_JOINTS
 from decomr_core.networks.backbone import ResNetEncoder
-from decomr_core.networks.blazepose import GRID_CHANNELS, SUMMARY_SIZE, BlazePoseEncoder
+from decomr_core.networks.blazepose import SIZES, BlazePoseEncoder
 from decomr_core.networks.blocks import (
     BottleneckBlock,
     LinearResidual,
@@ -46,12 +46,12 @@ class CNet(nn.Module):
     def __init__(self, config: NetworkConfig) -> None:
         """Makes the layers, randomly initialised."""
         super().__init__()
-        self.has_blazepose = config.encoder == 'blazepose'
+        self.has_blazepose = config.has_blazepose
         for name, values in (('mean', IMAGE_MEAN), ('std', IMAGE_STD)):
             of_channels = torch.tensor(values)[:, None, None]
             self.register_buffer(f'image_{name}', of_channels, persistent=False)
         if self.has_blazepose:
-            self.encoder = BlazePoseEncoder()
+            self.encoder = BlazePoseEncoder(SIZES[config.encoder])
             self.global_head = _make_summary_head(config)
             self.decoder = GridDecoder(config)
         else:
@@ -119,10 +119,10 @@ class GridDecoder(nn.Module):
         """Makes the layers, randomly initialised."""
         super().__init__()
         channels, norm = config.decoder_channels, config.norm
-        self.norms = nn.ModuleList(nn.BatchNorm2d(size) for size in GRID_CHANNELS)
+        grids = SIZES[config.encoder].grids
+        self.norms = nn.ModuleList(nn.BatchNorm2d(size) for size in grids)
         self.laterals = nn.ModuleList(
-            nn.Conv2d(grid, own, kernel_size=1)
-            for grid, own in zip(GRID_CHANNELS, channels, strict=True)
+            nn.Conv2d(grid, own, kernel_size=1) for grid, own in zip(grids, channels, strict=True)
         )
         self.of_crop = nn.Linear(config.global_features, channels[-1])
         self.coarsest = nn.Sequential(
@@ -177,11 +177,11 @@ def _make_global_head(config: NetworkConfig) -> nn.Sequential:
 
 
 def _make_summary_head(config: NetworkConfig) -> nn.Sequential:
-    """BlazePose's summary of the crop, (B, `SUMMARY_SIZE`), to (B, G)."""
-    size = config.global_features
+    """BlazePose's summary of the crop, (B, `BlazePoseSize.summary`), to (B, G)."""
+    size, given = config.global_features, SIZES[config.encoder].summary
     return nn.Sequential(
-        RunningNorm(SUMMARY_SIZE),
-        nn.Linear(SUMMARY_SIZE, SUMMARY_RANK, bias=False),
+        RunningNorm(given),
+        nn.Linear(given, SUMMARY_RANK, bias=False),
         nn.Linear(SUMMARY_RANK, size, bias=False),
         nn.LayerNorm(size),
         nn.ReLU(inplace=True),

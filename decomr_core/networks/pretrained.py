@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from decomr_core.base.assets import ENCODER_REMEDY, find_encoder
+from decomr_core.base.assets import ENCODER_REMEDIES, find_encoder
 from decomr_core.networks.checkpoint import ENCODER, copy_part
 from decomr_core.networks.decomr import DecoMR
 
@@ -77,24 +77,25 @@ def load_blazepose(network: DecoMR) -> None:
     """Copies the shipped weights of BlazePose into the encoder.
 
     Args:
-        network: a network with the encoder `blazepose`; its other parts stay as they are.
+        network: a network with an encoder of BlazePose; its other parts stay as they are.
 
     Raises:
         FileNotFoundError: the file is missing.
         ValueError: it is damaged or its tensors do not fit the encoder.
     """
-    path = find_encoder()
+    name = network.config.encoder
+    if not network.config.has_blazepose:
+        raise ValueError(f'the weights of BlazePose do not fit the encoder {name!r}')
+    path, remedy = find_encoder(name), ENCODER_REMEDIES[name]
     try:
         tensors = load_file(path)
     except SafetensorError as error:
-        raise ValueError(f'{path} is damaged ({error}); recreate it: {ENCODER_REMEDY}') from error
+        raise ValueError(f'{path} is damaged ({error}); recreate it: {remedy}') from error
     problems = copy_part(
         network, ENCODER, {f'{ENCODER}{key}': tensor.float() for key, tensor in tensors.items()}
     )
     if problems:
-        raise ValueError(
-            f'{path} does not fit the encoder: {problems}; recreate it: {ENCODER_REMEDY}'
-        )
+        raise ValueError(f'{path} does not fit the encoder: {problems}; recreate it: {remedy}')
 
 
 def load_official(path: str | Path) -> dict[str, Tensor]:

@@ -207,7 +207,7 @@ class Trainer:
         expected = replace(network_config(self.config.preset), lnet_input=self.config.lnet_input)
         if not self.config.init or self.config.init_part != 'all':
             network = DecoMR(expected, self.body, self.uv_map)
-            if expected.encoder == 'blazepose':
+            if expected.has_blazepose:
                 load_blazepose(network)
             if expected.is_posed and not is_overwritten:
                 # Only the bodies are used; clothes and backgrounds need not be loaded.

@@ -142,7 +142,7 @@ def test_the_asset_does_not_fit_a_network_without_such_an_encoder(
     tiny_body: BodyModel, tiny_uv_map: UVMap
 ) -> None:
     network = DecoMR(resnet_config(), tiny_body, tiny_uv_map)
-    with pytest.raises(ValueError, match='does not fit the encoder'):
+    with pytest.raises(ValueError, match="do not fit the encoder 'resnet'"):
         load_blazepose(network)
 
 
