@@ -4,8 +4,8 @@
 224 px crops, group normalisation, a location map of 128 texels. `rt`, which is shipped, has the
 same parts after an encoder pretrained on photographs of people, and runs in real time on two CPU
 cores. `heavy` is `rt` with a larger encoder, for computers with a GPU. `small` is for experiments
-that train many networks, such as the ablation: the encoder of `rt` with smaller parts after it, and
-without what `rt` adds to the paper (pose components, alignment, joint heatmaps).
+that train many networks, such as the ablation: the encoder of `rt` with smaller parts after it,
+and without what `rt` adds to the paper (pose components, alignment, joint heatmaps).
 """
 
 from __future__ import annotations
