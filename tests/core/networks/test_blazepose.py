@@ -14,7 +14,7 @@ from decomr_core.base import assets
 from decomr_core.base.config import network_config
 from decomr_core.body_models import BodyModel
 from decomr_core.networks import DecoMR
-from decomr_core.networks.blazepose import NUM_LANDMARKS
+from decomr_core.networks.blazepose import NUM_LANDMARKS, SIZES, BlazePoseEncoder
 from decomr_core.networks.checkpoint import load_network, save_checkpoint
 from decomr_core.networks.pretrained import load_blazepose
 from decomr_core.runtimes.torch.precision import arithmetic, mixed_network
@@ -24,9 +24,9 @@ from decomr_core.uv.uv_map import UVMap
 REFERENCE = Path(__file__).parents[2] / 'data' / 'blazepose_outputs.npz'
 
 
-def make_network(body: BodyModel, uv_map: UVMap) -> DecoMR:
+def make_network(body: BodyModel, uv_map: UVMap, preset: str = 'rt') -> DecoMR:
     torch.manual_seed(0)
-    return DecoMR(network_config('rt'), body, uv_map)
+    return DecoMR(network_config(preset), body, uv_map)
 
 
 @pytest.fixture(scope='module')
@@ -74,6 +74,21 @@ def test_the_features_have_the_shapes_of_the_contract(network: DecoMR) -> None:
         (2, 864, 8, 8),
     ]
     assert summary.shape == (2, 4 * 288 + 195 + 117 + 39 * 72)
+
+
+def test_the_heavy_encoder_has_the_shapes_of_the_contract() -> None:
+    size = SIZES['blazepose_heavy']
+    encoder = BlazePoseEncoder(size)
+    with torch.inference_mode():
+        grids, summary = encoder(images('noise')).for_decoder()
+    assert [tuple(grid.shape) for grid in grids] == [
+        (1, 32 + 48 + 39 + 8, 64, 64),
+        (1, 56, 32, 32),
+        (1, 160, 16, 16),
+        (1, 1632, 8, 8),
+    ]
+    assert summary.shape == (1, 4 * 288 + 195 + 117 + 39 * 88)
+    assert (tuple(grid.shape[1] for grid in grids), summary.shape[1]) == (size.grids, size.summary)
 
 
 def test_a_network_with_it_depends_on_the_image_and_learns_behind_the_encoder(
@@ -130,12 +145,24 @@ def test_a_truncated_asset_is_a_one_line_error_with_the_command(
     assert '\n' not in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    ('preset', 'file'),
+    [('rt', 'full.tflite'), ('heavy', 'heavy.tflite --encoder blazepose_heavy')],
+)
 def test_a_missing_asset_is_reported_with_the_command(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_body: BodyModel, tiny_uv_map: UVMap
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tiny_body: BodyModel,
+    tiny_uv_map: UVMap,
+    preset: str,
+    file: str,
 ) -> None:
     monkeypatch.setattr(assets, 'DATA_FOLDER', tmp_path)
-    with pytest.raises(FileNotFoundError, match=r'no encoder at .*tools\.bake_blazepose'):
-        load_blazepose(make_network(tiny_body, tiny_uv_map))
+    with pytest.raises(
+        FileNotFoundError, match=r'no encoder at .*tools\.bake_blazepose'
+    ) as raised:
+        load_blazepose(make_network(tiny_body, tiny_uv_map, preset))
+    assert file in str(raised.value)
 
 
 def test_the_asset_does_not_fit_a_network_without_such_an_encoder(
