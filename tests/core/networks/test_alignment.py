@@ -73,9 +73,9 @@ def test_one_iteration_solves_the_least_squares_problem(monkeypatch: pytest.Monk
         projected = project_location_map(location_map, CAMERA)[person]
         error = (warped[person, :2] - projected).double().numpy().reshape(2, -1)
         seen = warped[person, 2].double().numpy().reshape(-1)
-        weights = np.tile(seen / (1 + (error**2).sum(0) / alignment.CAUCHY_SCALE**2), 2)
-        normal = rows.T @ (weights[:, None] * rows) + 0.5 * np.eye(NUM_COMPONENTS)
-        amounts = np.linalg.solve(normal, rows.T @ (weights * error.reshape(-1)))
+        weights = seen / (1 + (error**2).sum(0) / alignment.OUTLIER_SCALE**2) ** 2
+        normal = rows.T @ (np.tile(weights, 2)[:, None] * rows) + 0.5 * np.eye(NUM_COMPONENTS)
+        amounts = np.linalg.solve(normal, rows.T @ (weights * error).reshape(-1))
         expected = (components.double().numpy() @ amounts).reshape(3, SIDE, SIDE)
         np.testing.assert_allclose((moved - location_map)[person], expected, atol=1e-5)
 
@@ -102,8 +102,8 @@ def test_texels_move_towards_their_pixels_or_stay(
 
     def cost(places: Tensor) -> Tensor:
         error = (warped[:, :2] - project_location_map(places, CAMERA)) * warped[:, 2:]
-        squares = error.square().sum(dim=1) / alignment.CAUCHY_SCALE**2
-        return torch.log1p(squares).sum(dim=(1, 2))
+        squares = error.square().sum(dim=1) / alignment.OUTLIER_SCALE**2
+        return (squares / (1 + squares)).sum(dim=(1, 2))
 
     assert (cost(moved) <= cost(location_map) + 1e-4).all()
 
