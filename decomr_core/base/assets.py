@@ -74,11 +74,16 @@ def find_weights(weights: str | Path = 'rt') -> Path:
 def find_encoder(name: str = 'blazepose') -> Path:
     """The safetensors file of a pretrained encoder, by its name in `NetworkConfig`.
 
+    `blazepose` comes with the package; `blazepose_heavy` is there once it was baked.
+
     Raises:
         FileNotFoundError: there is no such file.
     """
     return _find(
-        'encoder', name, {name: DATA_FOLDER / f'{name}.safetensors'}, ENCODER_REMEDIES[name]
+        'encoder',
+        DATA_FOLDER / f'{name}.safetensors',
+        {'blazepose': DATA_FOLDER / 'blazepose.safetensors'},
+        ENCODER_REMEDIES[name],
     )
 
 
