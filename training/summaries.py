@@ -120,7 +120,7 @@ def summarise(network: DecoMR, batch: SyntheticBatch) -> Summaries:
     """Summarises a batch; the encoder computes in bfloat16 where the device has it.
 
     Args:
-        network: has the encoder `blazepose`, in evaluation mode.
+        network: has an encoder of BlazePose, in evaluation mode.
         batch: people, with images of the network's crop size.
     """
     images = batch.images.permute(0, 3, 1, 2).float() / 255

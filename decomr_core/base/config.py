@@ -37,7 +37,7 @@ class NetworkConfig:
 
     Attributes:
         preset: name of this configuration.
-        crop_size: S, side of the square input, px; a multiple of 32, or 256 for `blazepose`.
+        crop_size: S, side of the square input, px; a multiple of 32, or 256 for BlazePose.
         norm: `group` or `batch` normalisation outside of the encoder, which always uses batch.
         global_features: G, length of the global feature.
         head_channels: channels before the last convolution of each dense output.
@@ -75,9 +75,9 @@ class NetworkConfig:
         stem_kernel: ResNet only: side of the first convolution, px.
         global_pool: ResNet only: `mean` over the last feature map, or `spatial`: squeezed,
             flattened and projected, which keeps spatial information.
-        summary_blocks: `blazepose` only: residual linear blocks after the layer that computes the
+        summary_blocks: BlazePose only: residual linear blocks after the layer that computes the
             global feature from the encoder's summary of the crop.
-        decoder_channels: `blazepose` only: channels of the decoder at 1/4, 1/8, 1/16 and 1/32 of
+        decoder_channels: BlazePose only: channels of the decoder at 1/4, 1/8, 1/16 and 1/32 of
             the crop; the first is C, of the local features. The channels of a ResNet's decoder
             are those of its stages.
     """

@@ -39,16 +39,15 @@ class BlazePoseSize:
         stem: channels at 1/2 of the crop.
         stages: (channels, hidden channels, kernel side) of each inverted residual block in the
             four stages, whose first blocks halve the resolution.
-        descent: channels at 1/8, 1/16 and 1/32 of the path from the pyramid down to the tail;
-            empty if the tail starts at the last stage.
-        descent_blocks: residual blocks at each level of that path, the one that halves included.
+        descent: (channels, residual blocks) at 1/8, 1/16 and 1/32 of the path from the pyramid
+            down to the tail, whose first blocks halve the resolution; empty if the tail starts at
+            the last stage.
         tail_blocks: residual blocks of the tail at 1/64 and 1/128 of the crop, likewise.
     """
 
     stem: int
     stages: tuple[tuple[tuple[int, int, int], ...], ...]
-    descent: tuple[int, ...] = ()
-    descent_blocks: tuple[int, ...] = ()
+    descent: tuple[tuple[int, int], ...] = ()
     tail_blocks: tuple[int, int] = (5, 6)
 
     @property
@@ -88,8 +87,7 @@ SIZES = {
             ((112, 336, 3), *[(112, 672, 3)] * 5, (160, 672, 5), *[(160, 960, 5)] * 5),
             ((272, 960, 5), *[(272, 1632, 5)] * 7),
         ),
-        descent=(96, 192, TAIL_CHANNELS),
-        descent_blocks=(7, 8, 8),
+        descent=((96, 7), (192, 8), (TAIL_CHANNELS, 8)),
         tail_blocks=(8, 8),
     ),
 }
@@ -170,16 +168,17 @@ class BlazePoseEncoder(nn.Module):
         self.heatmap_head = nn.Conv2d(PYRAMID_CHANNELS, NUM_LANDMARKS, 1)
         self.mask_lateral = Separable(size.stem, MASK_CHANNELS, has_relu=True)
         self.mask_top = Separable(PYRAMID_CHANNELS, MASK_CHANNELS, has_relu=True)
-        self.mask_blocks = nn.Sequential(*(SeparableResidual(MASK_CHANNELS) for _ in range(2)))
-        ends = (PYRAMID_CHANNELS, *size.descent)
-        self.descent = nn.ModuleList(
-            _halving(before, after, count)
-            for before, after, count in zip(ends, size.descent, size.descent_blocks, strict=False)
+        self.mask_blocks = nn.Sequential(
+            *(SeparableResidual(MASK_CHANNELS, MASK_CHANNELS) for _ in range(2))
         )
-        self.descent_laterals = nn.ModuleList(
-            Separable(level, channels, has_relu=True)
-            for level, channels in zip(size.levels[1:], size.descent[:-1], strict=False)
-        )
+        self.descent, self.descent_laterals = nn.ModuleList(), nn.ModuleList()
+        before = PYRAMID_CHANNELS
+        for channels, count in size.descent:
+            self.descent.append(_halving(before, channels, count))
+            before = channels
+        # The lateral of the last level is the first layer of the tail.
+        for level, (channels, _) in zip(size.levels[1:], size.descent[:-1], strict=False):
+            self.descent_laterals.append(Separable(level, channels, has_relu=True))
         self.tail = nn.Sequential(
             Separable(size.levels[-1], TAIL_CHANNELS, has_relu=True),
             *(
@@ -262,17 +261,16 @@ class SeparableResidual(nn.Module):
     Channels that are added are zero in the skip.
     """
 
-    def __init__(self, channels: int, stride: int = 1, out_channels: int | None = None) -> None:
+    def __init__(self, in_channels: int, out_channels: int, stride: int = 1) -> None:
         super().__init__()
-        self.stride = stride
-        self.num_added = 0 if out_channels is None else out_channels - channels
+        self.stride, self.num_added = stride, out_channels - in_channels
         self.depthwise = nn.Conv2d(
-            channels, channels, 3, stride, padding=2 - stride, groups=channels
+            in_channels, in_channels, 3, stride, padding=2 - stride, groups=in_channels
         )
-        self.pointwise = nn.Conv2d(channels, channels + self.num_added, 1)
+        self.pointwise = nn.Conv2d(in_channels, out_channels, 1)
 
     def forward(self, features: Tensor) -> Tensor:
-        """(B, c, h, w) to (B, c + added, h / stride, w / stride)."""
+        """(B, in, h, w) to (B, out, h / stride, w / stride)."""
         if self.stride == 1:
             padded, skip = features, features
         else:  # TensorFlow's "same" padding: the odd row and column are at the bottom right
@@ -301,8 +299,8 @@ def _make_stages(size: BlazePoseSize) -> nn.ModuleList:
 def _halving(in_channels: int, out_channels: int, num_blocks: int) -> nn.Sequential:
     """Residual blocks, of which the first halves the resolution."""
     return nn.Sequential(
-        SeparableResidual(in_channels, 2, out_channels),
-        *(SeparableResidual(out_channels) for _ in range(num_blocks - 1)),
+        SeparableResidual(in_channels, out_channels, 2),
+        *(SeparableResidual(out_channels, out_channels) for _ in range(num_blocks - 1)),
     )
 
 

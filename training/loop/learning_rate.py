@@ -49,7 +49,7 @@ def parameter_groups(network: DecoMR, optimizer: OptimizerConfig) -> list[dict[s
     if optimizer.pose_share != 1:
         pose = [value for layer in network.pose_layers for value in layer.parameters()]
         trained = _with_share(trained, pose, optimizer.pose_share)
-    if network.config.encoder != 'resnet':
+    if network.config.has_blazepose:
         _freeze_for_speed(network, optimizer)
         encoder = list(network.cnet.encoder.parameters())
         trained = _with_share(trained, encoder, optimizer.encoder_share)

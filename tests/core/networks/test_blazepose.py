@@ -79,33 +79,27 @@ def _compare_with_the_published_network(
             assert np.abs(values.numpy() - known).max() < 1e-4 * np.abs(known).max(), what
 
 
-def test_the_features_have_the_shapes_of_the_contract(network: DecoMR) -> None:
+@pytest.mark.parametrize(
+    ('name', 'level_channels'),
+    [('blazepose', (24, 32, 88, 864)), ('blazepose_heavy', (32, 56, 160, 1632))],
+)
+def test_the_features_have_the_shapes_of_the_contract(
+    name: str, level_channels: tuple[int, ...]
+) -> None:
+    size = SIZES[name]
     with torch.inference_mode():
-        seen = network.cnet.encoder(images('noise').expand(2, -1, -1, -1))
+        seen = BlazePoseEncoder(size)(images('noise').expand(2, -1, -1, -1))
         grids, summary = seen.for_decoder()
     assert seen.heatmaps.shape == (2, NUM_LANDMARKS, 64, 64)
     assert seen.mask.shape == (2, 8, 128, 128)
+    first, second, third, fourth = level_channels
     assert [tuple(grid.shape) for grid in grids] == [
-        (2, 24 + 48 + 39 + 8, 64, 64),
-        (2, 32, 32, 32),
-        (2, 88, 16, 16),
-        (2, 864, 8, 8),
+        (2, first + 48 + 39 + 8, 64, 64),
+        (2, second, 32, 32),
+        (2, third, 16, 16),
+        (2, fourth, 8, 8),
     ]
-    assert summary.shape == (2, 4 * 288 + 195 + 117 + 39 * 72)
-
-
-def test_the_heavy_encoder_has_the_shapes_of_the_contract() -> None:
-    size = SIZES['blazepose_heavy']
-    encoder = BlazePoseEncoder(size)
-    with torch.inference_mode():
-        grids, summary = encoder(images('noise')).for_decoder()
-    assert [tuple(grid.shape) for grid in grids] == [
-        (1, 32 + 48 + 39 + 8, 64, 64),
-        (1, 56, 32, 32),
-        (1, 160, 16, 16),
-        (1, 1632, 8, 8),
-    ]
-    assert summary.shape == (1, 4 * 288 + 195 + 117 + 39 * 80)
+    assert summary.shape == (2, 4 * 288 + 195 + 117 + 39 * (48 + first))
     assert (tuple(grid.shape[1] for grid in grids), summary.shape[1]) == (size.grids, size.summary)
 
 
