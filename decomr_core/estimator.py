@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from decomr_core.base.assets import BUILTIN
-from decomr_core.base.structures import HumanMesh, NetworkOutput, StageTimes, check_shape
+from decomr_core.base.structures import Crops, HumanMesh, NetworkOutput, StageTimes, check_shape
 from decomr_core.estimation.detectors import load_detector
 from decomr_core.estimation.iuv_agreement import covered_share, foreground_share
 from decomr_core.estimation.loading import load_runtime
@@ -43,6 +43,8 @@ class EstimatorConfig:
 
     Attributes:
         crop_scale: side of the square crop divided by the longer side of the person box.
+        extra_margin: added to the network's `NetworkConfig.box_margin`, for boxes that cut people
+            off; no effect on a network that sees everything in the crop.
         min_score: the detector's people with a lower confidence are dropped; in [0, 1].
         max_people: the best so many of the detector's people are kept in each image. Applies
             without a tracker; a tracker has its own limit, `TrackerConfig.max_tracks`.
@@ -53,15 +55,19 @@ class EstimatorConfig:
     crop_scale: float = CROP_SCALE
     min_score: float = 0.0
     max_people: int = 30
+    extra_margin: float = 0.0
 
     def __post_init__(self) -> None:
-        """Checks crop scale and number of people.
+        """Checks crop scale, margin and number of people.
 
         Raises:
-            ValueError: `crop_scale` is not positive, or `max_people` is below 1.
+            ValueError: a value is out of its range.
         """
-        if not self.crop_scale > 0 or self.max_people < 1:
-            raise ValueError(f'{self}: crop_scale must be above 0, max_people at least 1')
+        if not (self.crop_scale > 0 and self.extra_margin >= 0 and self.max_people >= 1):
+            raise ValueError(
+                f'{self}: crop_scale must be above 0, max_people at least 1, extra_margin '
+                'at least 0'
+            )
 
 
 class HumanMeshEstimator:
@@ -149,9 +155,7 @@ class HumanMeshEstimator:
         clock = _StageClock()
         people = self._expected_people(image, boxes, scores, time_s)
         clock.end('detect')
-        crops = crop_image(
-            image, people.crop_boxes, self.runtime.crop_size, self.config.crop_scale
-        )
+        crops = self._crop(image, people.crop_boxes)
         clock.end('crop')
         if len(people.boxes) == 0:  # then there are no tracks to update either
             return [], clock.times
@@ -172,6 +176,13 @@ class HumanMeshEstimator:
         The maximum is `max_people`, or `TrackerConfig.max_tracks` with a tracker.
         """
         return self._left_out + (0 if self._tracker is None else self._tracker.people_left_out)
+
+    def _crop(self, image: np.ndarray, boxes: np.ndarray) -> Crops:
+        """The network's crops of the people in boxes (B, 4), image px."""
+        margin = self.runtime.box_margin
+        if margin is not None:
+            margin += self.config.extra_margin
+        return crop_image(image, boxes, self.runtime.crop_size, self.config.crop_scale, margin)
 
     def _expected_people(
         self,

@@ -66,6 +66,8 @@ class NetworkConfig:
             code of the global feature; `local`, the decoder's features, warped; `raw+global`,
             warped pixels and the code; `global+local`, warped features and the code. The camera
             always comes from the global feature.
+        box_margin: the crops are black outside of the person box, except for a border around it
+            of this width, over the longer side of the box. None: they show everything.
         encoder: `resnet`, as in the paper, or `blazepose`, the encoder of a pose network with
             weights pretrained on photographs, or `blazepose_heavy`, its larger sibling.
         encoder_block: ResNet only: `bottleneck` (ResNet-50) or `basic` (ResNet-18).
@@ -109,6 +111,7 @@ class NetworkConfig:
     joint_heatmaps: bool = False
     rigidity: float = 0.0
     squeezed_channels: int = 0
+    box_margin: float | None = None
     summary_blocks: int = 0
 
     def __post_init__(self) -> None:
@@ -143,6 +146,8 @@ class NetworkConfig:
         self._check_resolutions()
         if self.squeezed_channels < 0:
             raise ValueError(f'squeezed_channels is {self.squeezed_channels}, expected 0 or more')
+        if self.box_margin is not None and not 0 <= self.box_margin < math.inf:
+            raise ValueError(f'box_margin is {self.box_margin}, expected None, 0 or more')
         if not 0 <= self.rigidity < math.inf or (self.rigidity and not self.is_detailed):
             raise ValueError(
                 f'rigidity is {self.rigidity}, expected 0 or more, and 0 unless is_detailed, '
@@ -297,6 +302,7 @@ PRESETS = {
         joint_heatmaps=True,
         rigidity=3.0,
         squeezed_channels=16,
+        box_margin=0.05,
         default_camera=(0.9, 0.0, 0.0),
     ),
     'small': NetworkConfig(

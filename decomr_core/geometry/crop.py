@@ -1,7 +1,9 @@
 """Person box -> square crop of the network's size, and the coordinates there and back.
 
 The square is centred on the box and its side is `scale` times the longer side of the box, as the
-training crops are; training also turns it. What lies outside the image is black.
+training crops are; training also turns it. What lies outside the image is black. For networks that
+were trained so, what lies outside the person box is black too: this tells the network which of
+several people in the square is meant.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = [
     'CROP_SCALE',
     'as_stored',
+    'blacken_outside_box',
     'check_boxes',
     'check_image',
     'copy_image',
@@ -40,7 +43,11 @@ SMALLEST_SIDE_PX = 2.0
 
 
 def crop_image(
-    image: np.ndarray, boxes: np.ndarray, size: int, scale: float = CROP_SCALE
+    image: np.ndarray,
+    boxes: np.ndarray,
+    size: int,
+    scale: float = CROP_SCALE,
+    box_margin: float | None = None,
 ) -> Crops:
     """Cuts one square per person box out of an image.
 
@@ -49,6 +56,7 @@ def crop_image(
         boxes: (B, 4) x_min, y_min, x_max, y_max, image px; B may be 0.
         size: S, px.
         scale: side of the square over the longer side of the box.
+        box_margin: `NetworkConfig.box_margin` of the network that takes the crops.
 
     Raises:
         ValueError: a shape, a type or a box is not as said above.
@@ -60,10 +68,29 @@ def crop_image(
     centers, sides = square_crops(boxes, scale)
     stored, is_bgr = as_stored(image)
     images = np.empty((len(boxes), size, size, 3), np.uint8)
-    for target, center, side in zip(images, centers, sides, strict=True):
+    for target, box, center, side in zip(images, boxes, centers, sides, strict=True):
         pixels = crop_pixels(stored, center, float(side), size)
         target[...] = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB) if is_bgr else pixels
+        if box_margin is not None:
+            corners = crop_from_image_xy(box.reshape(2, 2), center, side)
+            blacken_outside_box(target, corners.ravel(), box_margin)
     return Crops(images, boxes, centers, sides)
+
+
+def blacken_outside_box(pixels: np.ndarray, box: np.ndarray, margin: float) -> None:
+    """Blackens a crop outside of a person box, in place.
+
+    Args:
+        pixels: (S, S, 3) or (S, S).
+        box: (4,) x_min, y_min, x_max, y_max, crop frame.
+        margin: width of the border around the box that stays, over the longer side of the box.
+    """
+    x_min, y_min, x_max, y_max = (float(edge) for edge in box)
+    border = margin * max(x_max - x_min, y_max - y_min)
+    top, bottom = _pixels_between(y_min - border, y_max + border, len(pixels))
+    left, right = _pixels_between(x_min - border, x_max + border, len(pixels))
+    pixels[:top] = pixels[bottom:] = 0
+    pixels[:, :left] = pixels[:, right:] = 0
 
 
 def as_stored(image: np.ndarray) -> tuple[np.ndarray, bool]:
@@ -226,6 +253,12 @@ def check_boxes(boxes: np.ndarray) -> np.ndarray:
             'image px: the numbers must be finite and no side negative'
         )
     return boxes
+
+
+def _pixels_between(low: float, high: float, size: int) -> tuple[int, int]:
+    """The first pixel with its centre between two coordinates of the crop frame, and the end."""
+    first, last = ((edge + 1) / 2 * size - 0.5 for edge in (low, high))
+    return min(max(math.ceil(first), 0), size), min(max(math.floor(last) + 1, 0), size)
 
 
 def _turned(xy: np.ndarray, rotation: float) -> np.ndarray:

@@ -41,12 +41,14 @@ class Runtime(Protocol):
         name: name of the runtime in `RUNTIMES`.
         precision: numeric precision, `f32`, `tf32`, `bf16` or `fp16`.
         crop_size: S, px.
+        box_margin: how far from the person box the network sees, see `NetworkConfig.box_margin`.
         topology: topology of the output meshes.
     """
 
     name: str
     precision: str
     crop_size: int
+    box_margin: float | None
     topology: Topology
 
     def run(self, images: np.ndarray) -> NetworkOutput:

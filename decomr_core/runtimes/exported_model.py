@@ -24,6 +24,7 @@ TARGETS = ('cpu', 'tensorrt')
 
 INFO_TYPES = {
     'crop_size': int,
+    'config': dict,
     'body_name': str,
     'body_hash': str,
     'uv_hash': str,
@@ -93,6 +94,11 @@ class ExportedModel:
                         f'{", ".join(sorted(expected))}'
                     )
                 )
+
+    @property
+    def box_margin(self) -> float | None:
+        """How far from the person box the network sees, see `NetworkConfig.box_margin`."""
+        return self.info['config'].get('box_margin')
 
     @property
     def onnx_path(self) -> Path:

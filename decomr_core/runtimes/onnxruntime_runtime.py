@@ -56,7 +56,7 @@ class OnnxRuntime:
     are padded to a few sizes, each of which runs once at start-up.
 
     Attributes:
-        name, precision, crop_size, topology: see `Runtime`.
+        name, precision, crop_size, box_margin, topology: see `Runtime`.
         provider: a name in `PROVIDERS`.
     """
 
@@ -89,7 +89,8 @@ class OnnxRuntime:
         self.precision = check_options(provider, precision, device)
         self.provider = provider
         is_on_gpu = provider != 'cpu'
-        self.crop_size, self.topology = model.crop_size, model.topology
+        self.crop_size, self.box_margin = model.crop_size, model.box_margin
+        self.topology = model.topology
         self._sizes = batch_sizes(max_people) if is_on_gpu else list(range(1, CPU_BATCH + 1))
         self._load(model, num_threads, device)
 

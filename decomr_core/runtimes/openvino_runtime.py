@@ -61,7 +61,7 @@ class OpenVinoRuntime:
     """Runs on the CPU, tuned for latency.
 
     Attributes:
-        name, precision, crop_size, topology: see `Runtime`.
+        name, precision, crop_size, box_margin, topology: see `Runtime`.
     """
 
     name = 'openvino'
@@ -81,7 +81,8 @@ class OpenVinoRuntime:
             ValueError: the precision is unknown or not supported by this CPU, or a file is
                 damaged.
         """
-        self.crop_size, self.topology = model.crop_size, model.topology
+        self.crop_size, self.box_margin = model.crop_size, model.box_margin
+        self.topology = model.topology
         self.precision = choose_precision(precision, cpu_precisions(), model.info)
         options: dict[str, object] = {
             'PERFORMANCE_HINT': 'LATENCY',

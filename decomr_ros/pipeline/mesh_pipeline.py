@@ -310,7 +310,12 @@ def _load_detector(parameters: NodeParameters) -> Detector:
 
 
 def _estimator_config(parameters: NodeParameters) -> EstimatorConfig:
-    return EstimatorConfig(parameters.box_scale, parameters.min_score, parameters.max_people)
+    return EstimatorConfig(
+        parameters.box_scale,
+        parameters.min_score,
+        parameters.max_people,
+        parameters.box_extra_margin,
+    )
 
 
 def _smoothing_config(parameters: NodeParameters) -> SmoothingConfig:

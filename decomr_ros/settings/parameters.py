@@ -104,6 +104,12 @@ class NodeParameters:
         'side of the square crop divided by the longer side of the person box',
         range=(0.5, 3.0),
     )
+    box_extra_margin: float = parameter(
+        0.0,
+        'the network sees this much more around the person box, as a share of its longer side: '
+        'for a detector whose boxes cut off arms or legs. 0: as much as in its training',
+        range=(0.0, 1.0),
+    )
     min_score: float = parameter(
         0.0, 'detections with a lower confidence are ignored', range=(0.0, 1.0)
     )

@@ -190,7 +190,7 @@ def model(
         tmp_path,
         CROP_SIZE,
         Topology.from_body(tiny_body, tiny_uv_map),
-        {'passes_fp16': False, 'parity': {}},
+        {'config': {}, 'passes_fp16': False, 'parity': {}},
     )
     build = importlib.import_module('decomr_core.export.tensorrt_build')
     for module in (build, loading):

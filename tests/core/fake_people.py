@@ -17,6 +17,7 @@ class FakeRuntime:
     """Returns the same for every crop and counts the crops."""
 
     name, precision, crop_size = 'fake', 'f32', CROP_SIZE
+    box_margin = None
 
     def __init__(self, topology: Topology, weak_camera: tuple[float, float, float]) -> None:
         self.topology = topology

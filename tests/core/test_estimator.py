@@ -219,6 +219,23 @@ def test_the_crop_has_the_configured_scale(runtime: FakeRuntime) -> None:
     assert shapes == [(1, CROP_SIZE, CROP_SIZE, 3)]
 
 
+def test_the_crop_is_black_outside_the_box_if_the_network_was_trained_so(
+    runtime: FakeRuntime,
+) -> None:
+    runtime.box_margin = 0.05
+    crops: list[np.ndarray] = []
+    run = runtime.run
+    runtime.run = lambda images: crops.append(images) or run(images)  # type: ignore[method-assign]
+    config = EstimatorConfig(crop_scale=2.0, extra_margin=0.2)
+    estimator = HumanMeshEstimator(runtime, config=config)
+    white = np.full((400, 400, 3), 255, np.uint8)
+    estimator.estimate(white, np.array([[180, 150, 220, 250]], np.float32))
+    is_white = crops[-1][0].all(-1)
+    # The square has 64 px for 200 px of the image; 90 x 150 px of it stay.
+    assert is_white.any(0).sum() * 200 / 64 == pytest.approx(90, abs=200 / 64)
+    assert is_white.any(1).sum() * 200 / 64 == pytest.approx(150, abs=200 / 64)
+
+
 def test_an_estimator_of_unknown_parts_is_rejected_by_name() -> None:
     with pytest.raises(ValueError, match="detector is 'yolo'"):
         load_estimator(detector='yolo')

@@ -38,7 +38,7 @@ class TensorRtRuntime:
     """Runs on one NVIDIA GPU.
 
     Attributes:
-        name, precision, crop_size, topology: see `Runtime`.
+        name, precision, crop_size, box_margin, topology: see `Runtime`.
         max_people: largest batch; more people run in several batches.
         gpu: the GPU.
     """
@@ -65,7 +65,8 @@ class TensorRtRuntime:
             )
         self.gpu = gpu
         self.precision, self.max_people = key.precision, key.max_people
-        self.crop_size, self.topology = model.crop_size, model.topology
+        self.crop_size, self.box_margin = model.crop_size, model.box_margin
+        self.topology = model.topology
         self._engine = Engine(plan_path(model.folder), command, free_memory_text)
         self._stream = Stream()
         self._scratch = DeviceMemory(

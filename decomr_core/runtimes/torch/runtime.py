@@ -42,7 +42,7 @@ class TorchRuntime:
     """Runs on the CPU or on a GPU.
 
     Attributes:
-        name, precision, crop_size, topology: see `Runtime`.
+        name, precision, crop_size, box_margin, topology: see `Runtime`.
         network: the `DecoMR` module; on a GPU a copy with modified weights.
         device: device of the network.
     """
@@ -94,6 +94,7 @@ class TorchRuntime:
         layout = is_on_gpu if channels_last is None else channels_last
         self.topology = topology
         self.crop_size = network.config.crop_size
+        self.box_margin = network.config.box_margin
         with explaining_memory_errors(self.device, network, max_people):
             if precision == 'auto' and weights is not None:
                 precision = _best_precision(network, weights, self.device, layout, max_people)

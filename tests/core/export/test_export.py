@@ -283,7 +283,7 @@ def test_a_truncated_export_is_reported_with_the_folder_to_delete(
     ('content', 'said'),
     [
         ('[1, 2]', 'info.json holds a list, expected an object'),
-        ('{"crop_size": 64}', 'info.json lacks body_name, body_hash'),
+        ('{"crop_size": 64}', 'info.json lacks config, body_name, body_hash'),
         ('{"crop_size": "large"}', 'info.json lacks crop_size'),
     ],
 )

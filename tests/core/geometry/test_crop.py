@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from decomr_core.geometry.crop import (
+    blacken_outside_box,
     check_boxes,
     copy_image,
     crop_from_image_xy,
@@ -144,6 +145,37 @@ def test_an_image_stored_as_bgr_gives_the_same_crops_and_copy(side: int) -> None
         assert np.array_equal(copy, image)
         assert copy.flags.c_contiguous
         assert not np.shares_memory(copy, stored)
+
+
+@given(
+    st.tuples(st.floats(-50, 250), st.floats(-50, 250)),
+    st.tuples(st.floats(1, 300), st.floats(1, 300)),
+    st.floats(0, 0.5),
+    st.integers(1, 40),
+)
+def test_a_margin_blackens_exactly_the_pixels_outside_the_widened_box(
+    corner: tuple[float, float], size: tuple[float, float], margin: float, side: int
+) -> None:
+    white = np.full((200, 200, 3), 255, np.uint8)
+    low, high = np.array(corner), np.array(corner) + size
+    box = np.concatenate([low, high])[None]
+    everything = crop_image(white, box, side)
+    crops = crop_image(white, box, side, box_margin=margin)
+    centres = image_from_crop_xy(
+        np.stack(np.meshgrid(*[(2 * np.arange(side) + 1) / side - 1] * 2), axis=-1),
+        crops.centers[0],
+        crops.sides[0],
+    )
+    outside = np.maximum(low - centres, centres - high).max(-1) / max(size)
+    is_clear = np.abs(outside - margin) > 1e-4  # not on the edge within float32
+    expected = np.where(outside[..., None] < margin, everything.images[0], 0)
+    assert np.array_equal(crops.images[0][is_clear], expected[is_clear])
+
+
+def test_a_box_outside_the_crop_blackens_all_of_it() -> None:
+    mask = np.ones((8, 8), np.uint8)
+    blacken_outside_box(mask, np.array([1.5, -1, 2.0, 1]), 0.1)
+    assert not mask.any()
 
 
 def test_no_boxes_give_no_crops() -> None:

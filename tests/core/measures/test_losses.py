@@ -51,6 +51,7 @@ def _random_case(batch=3):
     iuv = torch.rand(batch, 3, 8, 8, generator=generator)
     return {
         'mask': (losses.mask_loss, (iuv, iuv.roll(1, 0).round())),
+        'overlap': (losses.mask_overlap_loss, (iuv, iuv.roll(1, 0).round())),
         'uv': (losses.uv_loss, (iuv, iuv.roll(1, 0))),
         'map': (losses.location_map_loss, (iuv, iuv.roll(1, 0), torch.rand(8, 8))),
         'consistency': (losses.consistency_loss, (iuv, iuv.roll(1, 0), torch.rand(batch, 3))),
@@ -58,7 +59,7 @@ def _random_case(batch=3):
     }
 
 
-@pytest.mark.parametrize('name', ['mask', 'uv', 'map', 'consistency', 'variation'])
+@pytest.mark.parametrize('name', ['mask', 'overlap', 'uv', 'map', 'consistency', 'variation'])
 def test_a_sample_weight_of_zero_leaves_exactly_that_sample_out(name):
     loss, arguments = _random_case()[name]
     arguments = tuple(
@@ -70,6 +71,15 @@ def test_a_sample_weight_of_zero_leaves_exactly_that_sample_out(name):
     assert gradients[0] > 0
     assert gradients[1] == 0
     assert gradients[2] > 0
+
+
+def test_the_overlap_of_masks_is_their_intersection_over_union():
+    iuv = torch.zeros(3, 3, 64, 64)
+    iuv[:2, 0, 10:50, 10:30] = 1  # the third image has no foreground
+    shifted = iuv.roll(10, -1)
+    assert losses.mask_overlap_loss(iuv, iuv) == 0
+    loss = losses.mask_overlap_loss(iuv, shifted, sample_weights=torch.tensor([1.0, 1.0, 0.0]))
+    assert float(loss) == pytest.approx(2 / 3 * (1 - 1 / 3), abs=1e-3)
 
 
 def test_a_location_map_that_lands_on_its_pixels_has_no_consistency_loss():
