@@ -221,7 +221,10 @@ def _score_each(network: DecoMR, held_out: SyntheticBatch) -> dict[str, np.ndarr
     """Scores (K,) of K images, by name."""
     network.eval()
     device = next(network.parameters()).device
-    return score_held_out(lambda images: network(network_input(images.to(device))), held_out)[0]
+    return score_held_out(
+        lambda images: network(network_input(images.to(device))),
+        held_out.in_boxes(network.config.box_margin),
+    )[0]
 
 
 def main(arguments: list[str] | None = None) -> int:

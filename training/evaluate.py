@@ -307,6 +307,7 @@ def _worst_picture(
             people.root,
             runtime.crop_size,
             with_labels=scorer.needs_labels,
+            box_margin=runtime.box_margin,
         )
         for row in worst
     ]

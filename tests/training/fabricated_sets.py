@@ -52,6 +52,7 @@ class OracleRuntime:
     """An oracle: returns the ground truth of the most similar person for each crop."""
 
     name, precision, crop_size = 'oracle', 'f32', SIZE
+    box_margin = None
 
     def __init__(self, people: SyntheticBatch, topology: Topology) -> None:
         self.people, self.topology = people, topology

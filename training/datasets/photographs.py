@@ -24,6 +24,7 @@ from training.records.augmentation import (
     sample_augmentation,
 )
 from training.records.image_files import read_rgb
+from training.records.person_boxes import blacken_randomly, box_of_joints
 from training.records.person_record import GENDERS, PersonRecord
 from training.records.person_records import PersonRecords
 from training.targets.cached_targets import CachedTargets
@@ -116,6 +117,9 @@ class PeopleDataset(Dataset):
         index, record, image = self._readable(index)
         augmentation = sample_augmentation(rng, self.config.augmentation)
         sample = make_sample(image, record, self.config.size, augmentation)
+        if self.config.augmentation.boxed_share:
+            box = box_of_joints(sample['keypoints_2d'])
+            blacken_randomly(sample['image'], box, rng, self.config.augmentation.boxed_share)
         sample['mesh_weight'] = np.float32(self._mesh_weight(record))
         if self.targets is not None:
             sample['iuv'], sample['iuv_weight'] = self.targets(record, image.shape, augmentation)

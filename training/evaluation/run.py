@@ -9,10 +9,16 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from decomr_core.geometry.crop import CROP_SCALE, crop_pixels
+from decomr_core.geometry.crop import (
+    CROP_SCALE,
+    blacken_outside_box,
+    crop_from_image_xy,
+    crop_pixels,
+)
 from decomr_core.runtimes import Runtime
 from training.evaluation.protocols import Person, Scorer
 from training.records.image_files import read_labels, read_rgb
+from training.records.person_boxes import box_of_joints
 from training.records.person_record import PersonRecord
 from training.records.person_records import PersonRecords, overlaps_image
 
@@ -57,6 +63,7 @@ def crop_person(
     size: int,
     box_scale: float = CROP_SCALE,
     with_labels: bool = False,
+    box_margin: float | None = None,
 ) -> Person:
     """Reads and crops one person.
 
@@ -66,6 +73,8 @@ def crop_person(
         size: S, side of the crop, px.
         box_scale: side of the crop over the person box; `CROP_SCALE` is that of the annotations.
         with_labels: whether to read the label images.
+        box_margin: `NetworkConfig.box_margin` of the network. Its person box is the one around
+            the annotated joints; without joints the crop shows everything.
 
     Raises:
         PersonError: an image cannot be read, a label image has another size, or the person's
@@ -90,9 +99,12 @@ def crop_person(
                     f'the {name} image of {record.image} has '
                     f'shape {label.shape}, expected {image.shape[:2]}',
                 )
-    return Person(
-        record, crop_pixels(image, record.center, side, size), record.center, side, labels
-    )
+    pixels = crop_pixels(image, record.center, side, size)
+    box = None if record.keypoints_2d is None else box_of_joints(record.keypoints_2d)
+    if box is not None and box_margin is not None:
+        corners = crop_from_image_xy(box.reshape(2, 2), record.center, side)
+        blacken_outside_box(pixels, corners.ravel(), box_margin)
+    return Person(record, pixels, record.center, side, labels)
 
 
 def score_people(
@@ -118,7 +130,7 @@ def score_people(
     parts: list[dict[str, np.ndarray]] = []
     joints: list[np.ndarray] = []
     errors: list[PersonError] = []
-    for batch_rows, batch in _batches(runtime.crop_size, people, scorer, box_scale, errors):
+    for batch_rows, batch in _batches(runtime, people, scorer, box_scale, errors):
         output = runtime.run(np.stack([person.pixels for person in batch]))
         parts.append(scorer.score(batch, output))
         rows += batch_rows
@@ -137,7 +149,11 @@ def score_people(
 
 
 def _batches(
-    size: int, people: PersonRecords, scorer: Scorer, box_scale: float, errors: list[PersonError]
+    runtime: Runtime,
+    people: PersonRecords,
+    scorer: Scorer,
+    box_scale: float,
+    errors: list[PersonError],
 ) -> Iterator[tuple[list[int], list[Person]]]:
     """Yields batches of indices and crops of people; appends to `errors`."""
     rows: list[int] = []
@@ -145,7 +161,14 @@ def _batches(
     for row in tqdm(range(len(people)), unit='image', disable=None):
         try:
             batch.append(
-                crop_person(people[row], people.root, size, box_scale, scorer.needs_labels)
+                crop_person(
+                    people[row],
+                    people.root,
+                    runtime.crop_size,
+                    box_scale,
+                    scorer.needs_labels,
+                    runtime.box_margin,
+                )
             )
             rows.append(row)
         except PersonError as error:

@@ -79,7 +79,9 @@ def evaluate_network(
     network.eval()
     device = next(network.parameters()).device
     values, _ = score_held_out(
-        lambda images: network(network_input(images.to(device))), held_out, faces
+        lambda images: network(network_input(images.to(device))),
+        held_out.in_boxes(network.config.box_margin),
+        faces,
     )
     network.train(was_training)
     return summarize(values, with_intervals=False)[0]
@@ -184,6 +186,7 @@ def synthetic_report(
     """
     config = SyntheticConfig(size=runtime.crop_size, **(assets or {}))
     held_out = held_out_set(config, body, uv_map, count, with_assets=bool(assets))
+    held_out = held_out.in_boxes(runtime.box_margin)
     constant = constant_scores(held_out.joints)
     values, joints = score_held_out(
         lambda images: runtime.run(images.numpy()), held_out, body.data.faces
@@ -249,7 +252,7 @@ def _scale_table(
     wide = int(np.ceil(runtime.crop_size * max(zoom, 1) / IUV_STRIDE)) * IUV_STRIDE
     people = held_out_set(
         dataclasses.replace(SyntheticConfig(), size=wide), body, uv_map, count, frame_scale=zoom
-    )
+    ).in_boxes(runtime.box_margin)
     middle = np.full(2, (wide - 1) / 2)
 
     def measure(scale: float) -> dict[str, float]:

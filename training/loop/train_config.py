@@ -39,6 +39,7 @@ class LossWeights:
 
     Attributes:
         mask: foreground cross entropy.
+        mask_overlap: one minus the overlap of the foreground; not in the paper, off by default.
         uv: l1 of u and v.
         location_map: weighted l1 of the location map.
         vertices: l1 of the vertices; not in the paper, off by default.
@@ -56,6 +57,7 @@ class LossWeights:
     """
 
     mask: float = 0.2
+    mask_overlap: float = 0.0
     uv: float = 1.0
     location_map: float = 1.0
     vertices: float = 0.0

@@ -306,11 +306,15 @@ class Trainer:
         self.folder.log(self.step, self.trained_s, {'validation': scores})
         logger.info('step %d: %s', self.step, scores)
         if self.config.tensorboard:
-            shown = held_out.part(slice(NUM_SHOWN)).as_person_batch()
+            shown = held_out.part(slice(NUM_SHOWN)).in_boxes(self.network.config.box_margin)
             self.folder.log_image(
                 self.step,
                 'held-out',
-                training_image(self.best_network, shown.to(self.fabric.device), self.body.faces),
+                training_image(
+                    self.best_network,
+                    shown.as_person_batch().to(self.fabric.device),
+                    self.body.faces,
+                ),
             )
 
     def _save(self) -> None:

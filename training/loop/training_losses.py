@@ -179,11 +179,16 @@ class TrainingLosses(nn.Module):
 
     def _iuv_losses(self, iuv: Tensor, batch: PersonBatch) -> dict[str, Tensor]:
         """The losses of predicted IUV images (B, 3, h, w)."""
-        sample_weights = batch.iuv_weights
-        return {
-            'mask': self.weights.mask * losses.mask_loss(iuv, batch.iuv, sample_weights),
-            'uv': self.weights.uv * losses.uv_loss(iuv, batch.iuv, sample_weights),
+        weights, sample_weights = self.weights, batch.iuv_weights
+        terms = {
+            'mask': weights.mask * losses.mask_loss(iuv, batch.iuv, sample_weights),
+            'uv': weights.uv * losses.uv_loss(iuv, batch.iuv, sample_weights),
         }
+        if weights.mask_overlap:
+            terms['mask_overlap'] = weights.mask_overlap * losses.mask_overlap_loss(
+                iuv, batch.iuv, sample_weights
+            )
+        return terms
 
     def _surface_losses(
         self, output: NetworkOutput, batch: PersonBatch, true_map: Tensor

@@ -53,6 +53,8 @@ class AugmentationConfig:
         rotation_share: share of rotated images.
         flip_share: share of mirrored images.
         noise: largest difference from 1 of the factor on each colour channel.
+        boxed_share: share of images that are black outside of a box around the joints, which is
+            inexact as a detector's (see `person_boxes.py`); for networks with a `box_margin`.
     """
 
     scale: float = 0.25
@@ -60,13 +62,14 @@ class AugmentationConfig:
     rotation_share: float = 0.4
     flip_share: float = 0.5
     noise: float = 0.4
+    boxed_share: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.rotation_deg <= 90:
             raise ValueError(f'rotation_deg is {self.rotation_deg}; take 0 to 90')
         if not 0 <= self.scale < 1:
             raise ValueError(f'scale is {self.scale}; take 0 or more, below 1')
-        for name in ('rotation_share', 'flip_share', 'noise'):
+        for name in ('rotation_share', 'flip_share', 'noise', 'boxed_share'):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f'{name} is {getattr(self, name)}; take 0 to 1')
 

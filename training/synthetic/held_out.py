@@ -33,8 +33,8 @@ def held_out_set(
     """Renders the held-out people.
 
     They do not depend on the options with which training makes its people harder (framing,
-    crowds, furniture, folds, lenses, ages, pose generator, pose check): these have fixed values.
-    The other fields of the config apply.
+    crowds, furniture, folds, lenses, boxes, ages, pose generator, pose check): these have fixed
+    values. The other fields of the config apply.
 
     Args:
         config: config of the training.
@@ -55,6 +55,7 @@ def held_out_set(
         'has_furniture': False,
         'has_folds': False,
         'distorted_share': 0.0,
+        'boxed_share': 0.0,
         'ages_share': 0.0,
         'rules': 'usual',
         'possible_only': False,

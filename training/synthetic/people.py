@@ -42,6 +42,7 @@ from training.synthetic.scenes.viewpoints import (
 )
 from training.synthetic.synthetic_batch import SyntheticBatch
 from training.synthetic.synthetic_config import POSE_GENERATORS, SyntheticConfig
+from training.synthetic.visible_parts import Framed, frame_visible_parts
 from training.targets.iuv_target import iuv_target
 
 __all__ = ['SyntheticPeople']
@@ -127,11 +128,11 @@ class SyntheticPeople(IterableDataset):
         """
         count = self.config.batch_size if count is None else count
         # All images follow from the order in which the calls below draw from `rng`. Furniture,
-        # folds and lenses have random streams of their own: to switch them on or off leaves
+        # folds, lenses and boxes have random streams of their own: to switch them on or off leaves
         # everything else unchanged.
         rng = self._random_stream(number)
-        lens_rng, furniture_rng, folds_rng = (
-            self._random_stream(number, own_stream) for own_stream in (1, 2, 3)
+        lens_rng, furniture_rng, folds_rng, boxes_rng = (
+            self._random_stream(number, own_stream) for own_stream in (1, 2, 3, 4)
         )
         views, bodies = self._sample_bodies(rng, count)
         if self.config.distorted_share:
@@ -159,16 +160,19 @@ class SyntheticPeople(IterableDataset):
         images, visible = self._compositor.compose(
             rng, layers, bodies.joints.numpy(), views, framing, lights, places
         )
-        mask = torch.from_numpy(visible)
+        people = Framed(images, visible, drawn.surface, framing)
+        if self.config.boxed_share:
+            people = frame_visible_parts(boxes_rng, people, self.config.boxed_share)
+        mask = torch.from_numpy(people.visible)
         return SyntheticBatch(
-            images=torch.from_numpy(images),
-            iuv=iuv_target(drawn.surface, mask, self.uv, self.uv_faces),
+            images=torch.from_numpy(people.images),
+            iuv=iuv_target(people.surface, mask, self.uv, self.uv_faces),
             mask=mask,
             vertices=bodies.vertices,
             joints=bodies.joints,
-            joints_2d=_joints_in_crop(bodies.joints, framing),
+            joints_2d=_joints_in_crop(bodies.joints, people.framing),
             camera=fit_weak_perspective(
-                bodies.vertices, crop_points(bodies.vertices, framing)[..., :2]
+                bodies.vertices, crop_points(bodies.vertices, people.framing)[..., :2]
             ),
             pose=bodies.pose,
             shape=bodies.shape,

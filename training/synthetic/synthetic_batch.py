@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
 from decomr_core.body_models.joint_sets import NUM_ANNOTATED
+from decomr_core.geometry.crop import blacken_outside_box
 from training.records.person_batch import PersonBatch
+from training.records.person_boxes import box_of_mask
 from training.records.tensor_batch import TensorBatch
 
 __all__ = ['SyntheticBatch']
@@ -44,6 +46,24 @@ class SyntheticBatch(TensorBatch):
     camera: Tensor
     pose: Tensor
     shape: Tensor
+
+    def in_boxes(self, box_margin: float | None) -> SyntheticBatch:
+        """The people as the estimator crops them, given the exact boxes of what is visible.
+
+        Args:
+            box_margin: `NetworkConfig.box_margin` of the network that takes the images.
+
+        Returns:
+            This batch, or for a network with a `box_margin` one with other images.
+        """
+        if box_margin is None:
+            return self
+        images = self.images.clone()
+        for pixels, mask in zip(images.numpy(), self.mask.numpy(), strict=True):
+            box = box_of_mask(mask)
+            if box is not None:
+                blacken_outside_box(pixels, box, box_margin)
+        return replace(self, images=images)
 
     def as_person_batch(self) -> PersonBatch:
         """Converts to a training batch: all weights are 1, without annotated keypoints."""

@@ -44,6 +44,8 @@ class SyntheticConfig:
         has_furniture: render chairs, sofas, benches, beds and tables with people who sit or lie.
         has_folds: render folds in skirts, dresses and coats, and wrinkles in garments.
         distorted_share: share of images with the barrel distortion of a wide-angle lens.
+        boxed_share: share of images that are cropped around the visible part of the person and
+            black outside of it (see `visible_parts.py`); for networks with a `box_margin`.
         rules: name of the pose generator: `usual`, that of the held-out set, or `wide`, with
             additional people who sit, kneel, lie, carry and work.
         possible_only: whether to resample impossible poses and to exclude impossible recorded
@@ -71,6 +73,7 @@ class SyntheticConfig:
     has_furniture: bool = False
     has_folds: bool = False
     distorted_share: float = 0.0
+    boxed_share: float = 0.0
     rules: str = 'usual'
     possible_only: bool = False
     poses_file: str = ''

@@ -55,6 +55,31 @@ def test_a_sample_shows_the_square_and_the_joints_in_it(
     assert up[1] < 0, 'the head is above the pelvis, and y points down'
 
 
+def test_photographs_can_be_black_outside_of_a_box_around_the_joints(
+    records: PersonRecords,
+) -> None:
+    white = np.full((200, 200, 3), 255, np.uint8)
+    joints = np.zeros((24, 3), np.float32)
+    joints[:2] = [[90, 60, 1], [110, 140, 1]]  # the box around the person: 82 to 118, 52 to 148
+    square = replace(records[0], center=np.array([100, 100]), side=150.0, keypoints_2d=joints)
+
+    class OnWhite(PeopleDataset):
+        def _readable(self, index: int) -> tuple[int, PersonRecord, np.ndarray]:
+            return index, square, white
+
+    boxed = replace(AugmentationConfig.off(), boxed_share=1.0)
+    config = PeopleConfig(size=150, augmentation=boxed)
+    sides = []
+    for seed in range(30):
+        is_white = OnWhite(records, config).sample(0, np.random.default_rng(seed))['image'] > 128
+        assert is_white[36:114, 66:84].all(), 'the joints stay visible'
+        sides.append([is_white.any((0, 2)).sum(), is_white.any((1, 2)).sum()])
+    assert 36 - 7 < np.median(sides, axis=0)[0] < 36 + 24
+    assert 96 - 7 < np.median(sides, axis=0)[1] < 96 + 24
+    plain = OnWhite(records, PeopleConfig(size=150)).sample(0, np.random.default_rng(0))
+    assert plain['image'].all()
+
+
 def test_unknown_values_are_zeros_of_weight_zero(records: PersonRecords) -> None:
     records = replace(records, keypoints_2d=None, keypoints_3d=None)
     sample = PeopleDataset(records, SMALL)[0]

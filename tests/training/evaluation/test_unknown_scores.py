@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from decomr_core.base.config import network_config
 from training.ablations import results as ablation_results
 from training.ablations.results import AblationResults, Cell, Run
 from training.evaluate import evaluate_network
@@ -54,6 +55,7 @@ def test_the_scores_of_a_network_without_foreground_mark_the_uv_error_as_unknown
         def __init__(self):
             super().__init__()
             self.unused = torch.nn.Parameter(torch.zeros(1))
+            self.config = network_config('paper')
 
         def forward(self, images):
             return NetworkOutput(torch.zeros(count, 3, 8, 8), vertices, joints, empty)
