@@ -67,10 +67,10 @@ class EstimatorConfig:
         Raises:
             ValueError: a value is out of its range.
         """
-        if not (self.crop_scale > 0 and self.extra_margin >= 0 and self.max_people >= 1):
+        if self.max_people < 1 or not (self.crop_scale > 0 and 0 <= self.extra_margin < np.inf):
             raise ValueError(
-                f'{self}: crop_scale must be above 0, max_people at least 1, extra_margin '
-                'at least 0'
+                f'{self}: crop_scale must be above 0, max_people at least 1, extra_margin at '
+                'least 0 and finite'
             )
 
 

@@ -8,7 +8,7 @@ import pytest
 from fake_people import CROP_SIZE, FakeRuntime, fitted_weak_camera
 
 from decomr_core.body_models import BodyModel
-from decomr_core.estimator import EstimatorConfig, HumanMeshEstimator, load_estimator
+from decomr_core.estimator import TRACK_MARGIN, EstimatorConfig, HumanMeshEstimator, load_estimator
 from decomr_core.geometry.camera import intrinsics_from_fov, project_perspective
 from decomr_core.people.detection import Detections, GivenBoxes
 from decomr_core.people.tracking import Tracker, TrackerConfig
@@ -129,8 +129,9 @@ def test_wrong_input_is_rejected_with_a_description(runtime: FakeRuntime) -> Non
         estimator.estimate(IMAGE)
     with pytest.raises(ValueError, match='scores has shape'):
         estimator.estimate(IMAGE, np.array([[0, 0, 9, 9]]), np.ones(2))
-    with pytest.raises(ValueError, match='max_people at least 1'):
-        EstimatorConfig(max_people=0)
+    for wrong in ({'max_people': 0}, {'extra_margin': -0.1}, {'extra_margin': float('inf')}):
+        with pytest.raises(ValueError, match='max_people at least 1'):
+            EstimatorConfig(**wrong)
 
 
 @pytest.mark.parametrize('name', ['vertices', 'weak_camera'])
@@ -219,15 +220,17 @@ def test_the_crop_has_the_configured_scale(runtime: FakeRuntime) -> None:
     assert shapes == [(1, CROP_SIZE, CROP_SIZE, 3)]
 
 
+@pytest.mark.parametrize('tracker', [None, Tracker()])
 def test_the_crop_is_black_outside_the_box_if_the_network_was_trained_so(
-    runtime: FakeRuntime,
+    runtime: FakeRuntime, tracker: Tracker | None
 ) -> None:
+    in_video = 0.0 if tracker is None else TRACK_MARGIN
     runtime.box_margin = 0.05
     crops: list[np.ndarray] = []
     run = runtime.run
     runtime.run = lambda images: crops.append(images) or run(images)  # type: ignore[method-assign]
-    config = EstimatorConfig(crop_scale=2.0, extra_margin=0.2)
-    estimator = HumanMeshEstimator(runtime, config=config)
+    config = EstimatorConfig(crop_scale=2.0, extra_margin=0.2 - in_video)
+    estimator = HumanMeshEstimator(runtime, tracker=tracker, config=config)
     white = np.full((400, 400, 3), 255, np.uint8)
     estimator.estimate(white, np.array([[180, 150, 220, 250]], np.float32))
     is_white = crops[-1][0].all(-1)
