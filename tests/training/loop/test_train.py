@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from decomr_core.base.config import network_config
 from decomr_core.networks.checkpoint import load_network, read_metadata
 from training.evaluate import best_constant_joints, evaluate_network
 from training.loop.bfloat16 import EMULATED_TEXT
@@ -406,7 +407,7 @@ def test_the_truth_itself_scores_perfectly():
     batch = SyntheticBatch(
         torch.zeros(count, 32, 32, 3, dtype=torch.uint8),
         iuv,
-        empty,
+        torch.ones(count, 32, 32, dtype=torch.uint8),
         vertices,
         joints,
         empty,
@@ -416,6 +417,8 @@ def test_the_truth_itself_scores_perfectly():
     )
 
     class Oracle(torch.nn.Linear):
+        config = network_config('rt')
+
         def forward(self, images):
             return NetworkOutput(iuv, vertices, joints, torch.ones(count, 3), None)
 
