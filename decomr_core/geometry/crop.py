@@ -23,6 +23,7 @@ __all__ = [
     'CROP_SCALE',
     'as_stored',
     'blacken_outside_box',
+    'box_in_crop',
     'check_boxes',
     'check_image',
     'copy_image',
@@ -72,9 +73,22 @@ def crop_image(
         pixels = crop_pixels(stored, center, float(side), size)
         target[...] = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB) if is_bgr else pixels
         if box_margin is not None:
-            corners = crop_from_image_xy(box.reshape(2, 2), center, side)
-            blacken_outside_box(target, corners.ravel(), box_margin)
+            blacken_outside_box(target, box_in_crop(box, center, side), box_margin)
     return Crops(images, boxes, centers, sides)
+
+
+def box_in_crop(box: np.ndarray, center: np.ndarray, side: float | np.ndarray) -> np.ndarray:
+    """Maps a person box from the image to its crop.
+
+    Args:
+        box: (4,) x_min, y_min, x_max, y_max, image px.
+        center: (2,) of the square, image px.
+        side: of the square, image px.
+
+    Returns:
+        (4,) the same edges, crop frame.
+    """
+    return crop_from_image_xy(box.reshape(2, 2), center, side).ravel()
 
 
 def blacken_outside_box(pixels: np.ndarray, box: np.ndarray, margin: float) -> None:

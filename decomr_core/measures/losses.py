@@ -47,8 +47,7 @@ def mask_loss(pred_iuv: Tensor, gt_iuv: Tensor, sample_weights: Tensor | None = 
         gt_iuv: (B, 3, h', w') target; its first channel is the covered share of each pixel.
         sample_weights: (B,) weight of each sample.
     """
-    gt_mask = gt_iuv[:, :1]
-    pred_mask = _resize(pred_iuv[:, :1].float(), gt_mask, 'bilinear').clamp(0, 1)
+    pred_mask, gt_mask = _foregrounds(pred_iuv, gt_iuv)
     return _mean(F.binary_cross_entropy(pred_mask, gt_mask, reduction='none'), sample_weights)
 
 
@@ -65,8 +64,7 @@ def mask_overlap_loss(
         gt_iuv: (B, 3, h', w') target; its first channel is the covered share of each pixel.
         sample_weights: (B,) weight of each sample.
     """
-    true = gt_iuv[:, :1]
-    pred = _resize(pred_iuv[:, :1].float(), true, 'bilinear').clamp(0, 1)
+    pred, true = _foregrounds(pred_iuv, gt_iuv)
     both = (pred * true).sum(dim=(2, 3))
     either = (pred + true - pred * true).sum(dim=(2, 3))
     # One pixel more in both: without any foreground the loss is still defined.
@@ -281,6 +279,12 @@ def _resize(images: Tensor, like: Tensor, mode: str) -> Tensor:
 
 def _confident(errors: Tensor, confidence: Tensor | None) -> Tensor:
     return errors if confidence is None else errors * confidence[..., None]
+
+
+def _foregrounds(pred_iuv: Tensor, gt_iuv: Tensor) -> tuple[Tensor, Tensor]:
+    """Predicted and true foreground, both (B, 1, h', w') as the target, in [0, 1]."""
+    true = gt_iuv[:, :1]
+    return _resize(pred_iuv[:, :1].float(), true, 'bilinear').clamp(0, 1), true
 
 
 def _mean(errors: Tensor, sample_weights: Tensor | None) -> Tensor:

@@ -9,12 +9,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from decomr_core.geometry.crop import (
-    CROP_SCALE,
-    blacken_outside_box,
-    crop_from_image_xy,
-    crop_pixels,
-)
+from decomr_core.geometry.crop import CROP_SCALE, blacken_outside_box, box_in_crop, crop_pixels
 from decomr_core.runtimes import Runtime
 from training.evaluation.protocols import Person, Scorer
 from training.records.image_files import read_labels, read_rgb
@@ -102,8 +97,7 @@ def crop_person(
     pixels = crop_pixels(image, record.center, side, size)
     box = None if record.keypoints_2d is None else box_of_joints(record.keypoints_2d)
     if box is not None and box_margin is not None:
-        corners = crop_from_image_xy(box.reshape(2, 2), record.center, side)
-        blacken_outside_box(pixels, corners.ravel(), box_margin)
+        blacken_outside_box(pixels, box_in_crop(box, record.center, side), box_margin)
     return Person(record, pixels, record.center, side, labels)
 
 

@@ -163,6 +163,23 @@ class SyntheticPeople(IterableDataset):
         people = Framed(images, visible, drawn.surface, framing)
         if self.config.boxed_share:
             people = frame_visible_parts(boxes_rng, people, self.config.boxed_share)
+        return self._labelled(people, bodies)
+
+    @torch.no_grad()
+    def vertices(self, number: int, count: int) -> Tensor:
+        """The vertices of `batch(number, count)`, without rendering it.
+
+        Args:
+            number: 0 or more.
+            count: number of people.
+
+        Returns:
+            (count, V, 3) metres, root frame.
+        """
+        return self._sample_bodies(self._random_stream(number), count)[1].vertices
+
+    def _labelled(self, people: Framed, bodies: Bodies) -> SyntheticBatch:
+        """The batch of rendered people: their images, and the labels in the same framing."""
         mask = torch.from_numpy(people.visible)
         return SyntheticBatch(
             images=torch.from_numpy(people.images),
@@ -177,19 +194,6 @@ class SyntheticPeople(IterableDataset):
             pose=bodies.pose,
             shape=bodies.shape,
         )
-
-    @torch.no_grad()
-    def vertices(self, number: int, count: int) -> Tensor:
-        """The vertices of `batch(number, count)`, without rendering it.
-
-        Args:
-            number: 0 or more.
-            count: number of people.
-
-        Returns:
-            (count, V, 3) metres, root frame.
-        """
-        return self._sample_bodies(self._random_stream(number), count)[1].vertices
 
     def _random_stream(self, number: int, *own_stream: int) -> np.random.Generator:
         """The random numbers of a batch: the main stream, or one of its own for an option."""

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import torch
 
-from decomr_core.geometry.crop import CROP_SCALE
+from decomr_core.geometry.crop import CROP_SCALE, crop_pixels
 from decomr_core.geometry.rasterizer import Fragments
 from training.records.person_boxes import blacken_randomly, box_of_mask
 from training.synthetic.scenes.viewpoints import Framing
@@ -80,14 +80,16 @@ def frame_visible_parts(rng: np.random.Generator, people: Framed, share: float) 
             center = (box[:2] + box[2:]) / 2 + side * shifts[index]
             framing = _moved(framing, index, center, side)
             matrix = _pixel_from_pixel(center, side, size)
-            images[index] = _resampled(images[index], matrix, 0, cv2.INTER_LINEAR)
+            images[index] = crop_pixels(
+                images[index], ((center + 1) * size - 1) / 2, side * size, size
+            )
             visible[index] = _resampled(visible[index], matrix, 0)
             face_index[index] = _resampled(
                 face_index[index].astype(np.float64), matrix, -1
             ).astype(np.int64)
             barycentric[index] = _resampled(barycentric[index], matrix, 0)
             depth[index] = _resampled(depth[index], matrix, np.inf)
-        box = box_of_mask(visible[index])
+            box = box_of_mask(visible[index])
         blacken_randomly(images[index], box, rng, float(is_boxed[index]))
     surface = Fragments(*map(torch.from_numpy, (face_index, barycentric, depth)))
     return Framed(images, visible, surface, framing)
@@ -118,15 +120,13 @@ def _pixel_from_pixel(center: np.ndarray, side: float, size: int) -> np.ndarray:
     return np.array([[side, 0, start[0]], [0, side, start[1]]])
 
 
-def _resampled(
-    pixels: np.ndarray, matrix: np.ndarray, outside: float, how: int = cv2.INTER_NEAREST
-) -> np.ndarray:
-    """An image (S, S) or (S, S, 3) at the pixels that a matrix names, `outside` beyond it."""
+def _resampled(labels: np.ndarray, matrix: np.ndarray, outside: float) -> np.ndarray:
+    """Labels (S, S) or (S, S, 3) of the nearest pixels by a matrix, `outside` beyond the image."""
     return cv2.warpAffine(
-        pixels,
+        labels,
         matrix,
-        pixels.shape[1::-1],
-        flags=how | cv2.WARP_INVERSE_MAP,
+        labels.shape[1::-1],
+        flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP,
         borderMode=cv2.BORDER_CONSTANT,
         borderValue=(outside,) * 3,
     )
