@@ -2,9 +2,8 @@
 
     npm pack @mediapipe/pose@0.5.1675469404 && tar xzf mediapipe-pose-*.tgz
     python -m tools.bake_blazepose package/pose_landmark_full.tflite
-    python -m tools.bake_blazepose package/pose_landmark_heavy.tflite --encoder blazepose_heavy
 
-The files are Google's, under the Apache License 2.0. Changes: the weights are stored as
+The file is Google's, under the Apache License 2.0. Changes: the weights are stored as
 safetensors with the names of our modules and in PyTorch's order of axes, and the layers behind the
 mask features are omitted. The weights stay float16 as in the file. Needs
 `pip install tflite==2.18.0`.
@@ -24,14 +23,10 @@ from torch import nn
 
 from decomr_core.base.assets import DATA_FOLDER
 from decomr_core.base.files import replacing
-from decomr_core.networks.blazepose import SIZES, BlazePoseEncoder
+from decomr_core.networks.encoders.blazepose import BlazePoseEncoder
 from tools.tflite_file import TfliteFile
 
-SHA256 = {
-    'blazepose': 'e9a5c5cb17f736fafd4c2ec1da3b3d331d6edbe8a0d32395855aeb2cdfd64b9f',
-    'blazepose_heavy': '59e42d71bcd44cbdbabc419f0ff76686595fd265419566bd4009ef703ea8e1fe',
-}
-"""Hashes of `pose_landmark_full.tflite` and `pose_landmark_heavy.tflite`."""
+SHA256 = 'e9a5c5cb17f736fafd4c2ec1da3b3d331d6edbe8a0d32395855aeb2cdfd64b9f'
 CONVOLUTIONS = ('CONV_2D', 'DEPTHWISE_CONV_2D')
 MASK_LAYERS_LEFT_OUT = 5
 """Number of convolutions between the mask features and the mask, which our module omits."""
@@ -55,22 +50,17 @@ def in_file_order(encoder: BlazePoseEncoder) -> list[nn.Conv2d | None]:
     """Our convolutions in the order of the file, None for those that are omitted."""
     stages = [_convolutions(stage) for stage in encoder.stages]
     laterals = [_convolutions(lateral) for lateral in encoder.laterals]
-    for own, down in zip(laterals[1:], encoder.descent_laterals, strict=False):
-        own += _convolutions(down)
     order: list[nn.Conv2d | None] = [*_convolutions(encoder.stem)]
     # The lateral of a level follows the first layer of the next stage.
     for stage, lateral in zip(
         stages, [_convolutions(encoder.mask_lateral), *laterals], strict=False
     ):
         order += [stage[0], *lateral, *stage[1:]]
-    descent = [layer for step in encoder.descent for layer in _convolutions(step)]
     order += [
         *laterals[-1],
-        *descent[:2],
         *_convolutions(encoder.mask_top),
         *_convolutions(encoder.mask_blocks),
         *[None] * MASK_LAYERS_LEFT_OUT,
-        *descent[2:],
         encoder.heatmap_head,
         *_convolutions(encoder.tail),
         encoder.landmark_head,
@@ -80,18 +70,17 @@ def in_file_order(encoder: BlazePoseEncoder) -> list[nn.Conv2d | None]:
     return order
 
 
-def bake(path: Path, name: str) -> dict[str, torch.Tensor]:
+def bake(path: Path) -> dict[str, torch.Tensor]:
     """The state dict of `BlazePoseEncoder`, float16.
 
     Args:
         path: the file.
-        name: of the encoder, a key of `SIZES`.
 
     Raises:
         ValueError: the file has another hash.
     """
-    source = TfliteFile(path, SHA256[name])
-    encoder = BlazePoseEncoder(SIZES[name])
+    source = TfliteFile(path, SHA256)
+    encoder = BlazePoseEncoder()
     for layer, (kernel, bias) in zip(in_file_order(encoder), convolutions(source), strict=True):
         if layer is not None:
             assert layer.bias is not None  # all convolutions of the encoder have one
@@ -107,19 +96,19 @@ def _convolutions(module: nn.Module) -> list[nn.Conv2d]:
 def main() -> int:
     """Runs the command line; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('file', type=Path, help='pose_landmark_full.tflite or ..._heavy.tflite')
-    parser.add_argument('--encoder', choices=SIZES, default='blazepose', help='its name here')
-    parser.add_argument('--out', type=Path, help='default: where the package looks for it')
+    parser.add_argument('file', type=Path, help='pose_landmark_full.tflite')
+    parser.add_argument(
+        '--out', type=Path, default=DATA_FOLDER / 'blazepose.safetensors', help='file to write'
+    )
     options = parser.parse_args()
-    out = options.out or DATA_FOLDER / f'{options.encoder}.safetensors'
     try:
-        weights = bake(options.file, options.encoder)
-        with replacing(out) as part:
+        weights = bake(options.file)
+        with replacing(options.out) as part:
             part.write_bytes(save(weights))
     except (ImportError, OSError, ValueError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
-    print(f'wrote {out}')
+    print(f'wrote {options.out}')
     return 0
 
 

@@ -120,7 +120,7 @@ class PoseHeads(nn.Module):
             or not isinstance(decoder, GridDecoder)
         ):
             raise ValueError(
-                'the network has no pretrained encoder (blazepose), no pose '
+                'the network has no pretrained encoder, no pose '
                 'components, or an LNet that does not read the global feature; use '
                 'weights of the preset rt'
             )
@@ -344,9 +344,9 @@ def _train(given: argparse.Namespace) -> None:
     body = load_body('builtin')
     uv_map = load_uv_map('builtin', body)
     network = checkpoint.load_network(given.weights, body, uv_map).eval()
-    if not network.config.has_blazepose or not network.config.is_posed:
+    if not network.config.is_pretrained or not network.config.is_posed:
         raise ValueError(
-            f'{given.weights} has no pretrained encoder (blazepose) with pose '
+            f'{given.weights} has no pretrained encoder with pose '
             'components; use weights of the preset rt'
         )
     encoder = encoder_hash(network)

@@ -62,7 +62,7 @@ class Summaries(TensorBatch):
     """The encoder's output and the truth for N crops, without the images.
 
     Attributes:
-        summaries: (N, S) float16, from `BlazePoseFeatures.for_decoder`.
+        summaries: (N, S) float16, from `for_decoder` of the encoder's features.
         location_maps: (N, 3, R, R) float16, metres, root frame.
         joints: (N, 24, 3) float32, metres, root frame.
         joints_2d: (N, 24, 3) float32: x and y in the crop frame, and 1 inside the image, else 0.
@@ -120,7 +120,7 @@ def summarise(network: DecoMR, batch: SyntheticBatch) -> Summaries:
     """Summarises a batch; the encoder computes in bfloat16 where the device has it.
 
     Args:
-        network: has an encoder of BlazePose, in evaluation mode.
+        network: has a pretrained encoder, in evaluation mode.
         batch: people, with images of the network's crop size.
     """
     images = batch.images.permute(0, 3, 1, 2).float() / 255
@@ -234,9 +234,9 @@ def main(arguments: list[str] | None = None) -> int:
         body = load_body(config.body)
         uv_map = load_uv_map(config.uv_map, body)
         network = checkpoint.load_network(given.weights, body, uv_map).eval()
-        if not network.config.has_blazepose:
+        if not network.config.is_pretrained:
             raise ValueError(
-                f'{given.weights} has no pretrained encoder (blazepose); use weights '
+                f'{given.weights} has no pretrained encoder; use weights '
                 'of the preset rt'
             )
         for line in missing_assets(config.data):

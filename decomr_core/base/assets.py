@@ -21,8 +21,7 @@ DATA_FOLDER = Path(__file__).resolve().parents[1] / 'data'
 HASH_SHOWN = 16
 ENCODER_REMEDIES = {
     'blazepose': 'python -m tools.bake_blazepose pose_landmark_full.tflite',
-    'blazepose_heavy': 'python -m tools.bake_blazepose pose_landmark_heavy.tflite '
-    '--encoder blazepose_heavy',
+    'movenet': 'python -m tools.bake_movenet movenet-thunder.json',
 }
 DETECTOR_REMEDY = 'python -m tools.bake_person_detector object_detector.tflite'
 # Command line options for the body and the UV map of the weights.
@@ -71,18 +70,16 @@ def find_weights(weights: str | Path = 'rt') -> Path:
     )
 
 
-def find_encoder(name: str = 'blazepose') -> Path:
+def find_encoder(name: str) -> Path:
     """The safetensors file of a pretrained encoder, by its name in `NetworkConfig`.
-
-    `blazepose` comes with the package; `blazepose_heavy` is there once it was baked.
 
     Raises:
         FileNotFoundError: there is no such file.
     """
     return _find(
         'encoder',
-        DATA_FOLDER / f'{name}.safetensors',
-        {'blazepose': DATA_FOLDER / 'blazepose.safetensors'},
+        name,
+        {known: DATA_FOLDER / f'{known}.safetensors' for known in ENCODER_REMEDIES},
         ENCODER_REMEDIES[name],
     )
 

@@ -3,9 +3,9 @@
 `paper` is the published network (Zeng et al., CVPR 2020, section 4 and supplement): ResNet-50,
 224 px crops, group normalisation, a location map of 128 texels. `rt`, which is shipped, has the
 same parts after an encoder pretrained on photographs of people, and runs in real time on two CPU
-cores. `heavy` is `rt` with a larger encoder, for computers with a GPU. `small` is for experiments
-that train many networks, such as the ablation: the encoder of `rt` with smaller parts after it,
-and without what `rt` adds to the paper (pose components, alignment, joint heatmaps).
+cores. `small` is for experiments that train many networks, such as the ablation: a smaller
+pretrained encoder, smaller parts after it, and nothing of what `rt` adds to the paper (pose
+components, alignment, joint heatmaps).
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from typing import Any
 
 __all__ = ['LNET_INPUTS', 'PRESETS', 'NetworkConfig', 'network_config']
 
-ENCODERS = ('resnet', 'blazepose', 'blazepose_heavy')
-BLAZEPOSE_CROP_PX = 256
+PRETRAINED_ENCODERS = ('blazepose', 'movenet')
+PRETRAINED_CROP_PX = 256
 ENCODER_STRIDE = 32
 LOCAL_STRIDE = 4
 RGB_CHANNELS = 3
@@ -37,7 +37,8 @@ class NetworkConfig:
 
     Attributes:
         preset: name of this configuration.
-        crop_size: S, side of the square input, px; a multiple of 32, or 256 for BlazePose.
+        crop_size: S, side of the square input, px; a multiple of 32, or 256 for a
+            pretrained encoder.
         norm: `group` or `batch` normalisation outside of the encoder, which always uses batch.
         global_features: G, length of the global feature.
         head_channels: channels before the last convolution of each dense output.
@@ -68,8 +69,8 @@ class NetworkConfig:
             always comes from the global feature.
         box_margin: the crops are black outside of the person box, except for a border around it
             of this width, over the longer side of the box. None: they show everything.
-        encoder: `resnet`, as in the paper, or `blazepose`, the encoder of a pose network with
-            weights pretrained on photographs, or `blazepose_heavy`, its larger sibling.
+        encoder: `resnet`, as in the paper, or the encoder of a pose network with weights
+            pretrained on photographs: `movenet` or `blazepose`.
         encoder_block: ResNet only: `bottleneck` (ResNet-50) or `basic` (ResNet-18).
         encoder_width: ResNet only: channels of the stem and of the first stage; each stage
             doubles it.
@@ -77,9 +78,9 @@ class NetworkConfig:
         stem_kernel: ResNet only: side of the first convolution, px.
         global_pool: ResNet only: `mean` over the last feature map, or `spatial`: squeezed,
             flattened and projected, which keeps spatial information.
-        summary_blocks: BlazePose only: residual linear blocks after the layer that computes the
+        summary_blocks: pretrained only: residual linear blocks after the layer that computes the
             global feature from the encoder's summary of the crop.
-        decoder_channels: BlazePose only: channels of the decoder at 1/4, 1/8, 1/16 and 1/32 of
+        decoder_channels: pretrained only: channels of the decoder at 1/4, 1/8, 1/16 and 1/32 of
             the crop; the first is C, of the local features. The channels of a ResNet's decoder
             are those of its stages.
     """
@@ -120,7 +121,7 @@ class NetworkConfig:
         Raises:
             ValueError: a name is unknown, or the sizes do not fit together.
         """
-        _check_name('encoder', self.encoder, ENCODERS)
+        _check_name('encoder', self.encoder, ('resnet', *PRETRAINED_ENCODERS))
         _check_name('encoder_block', self.encoder_block, ('bottleneck', 'basic'))
         _check_name('norm', self.norm, ('group', 'batch'))
         _check_name('global_pool', self.global_pool, ('mean', 'spatial'))
@@ -138,10 +139,10 @@ class NetworkConfig:
             raise ValueError(
                 f'crop_size is {self.crop_size}, expected a multiple of {ENCODER_STRIDE}'
             )
-        if self.has_blazepose and self.crop_size != BLAZEPOSE_CROP_PX:
+        if self.is_pretrained and self.crop_size != PRETRAINED_CROP_PX:
             raise ValueError(
                 f'crop_size is {self.crop_size}, but the encoder {self.encoder} takes '
-                f'{BLAZEPOSE_CROP_PX} px'
+                f'{PRETRAINED_CROP_PX} px'
             )
         self._check_resolutions()
         if self.squeezed_channels < 0:
@@ -177,9 +178,9 @@ class NetworkConfig:
             )
 
     @property
-    def has_blazepose(self) -> bool:
-        """Whether the encoder is one of BlazePose's, with pretrained weights."""
-        return self.encoder.startswith('blazepose')
+    def is_pretrained(self) -> bool:
+        """Whether the encoder is that of a pose network, with pretrained weights."""
+        return self.encoder in PRETRAINED_ENCODERS
 
     @property
     def vector_norm(self) -> str:
@@ -187,12 +188,12 @@ class NetworkConfig:
 
         Batch statistics of a dozen people, as in training on a CPU, are too noisy for regression.
         """
-        return 'layer' if self.has_blazepose else 'batch'
+        return 'layer' if self.is_pretrained else 'batch'
 
     @property
     def local_channels(self) -> int:
         """C, channels of the local features."""
-        channels = self.decoder_channels if self.has_blazepose else self.encoder_channels
+        channels = self.decoder_channels if self.is_pretrained else self.encoder_channels
         return channels[0]
 
     @property
@@ -283,7 +284,7 @@ PRESETS = {
     'rt': NetworkConfig(
         preset='rt',
         crop_size=256,
-        encoder='blazepose',
+        encoder='movenet',
         decoder_channels=(64, 96, 128, 160),
         norm='batch',
         global_features=512,
@@ -325,7 +326,6 @@ PRESETS = {
         default_camera=(0.9, 0.0, 0.0),
     ),
 }
-PRESETS['heavy'] = dataclasses.replace(PRESETS['rt'], preset='heavy', encoder='blazepose_heavy')
 
 
 def network_config(preset: str = 'rt') -> NetworkConfig:

@@ -8,8 +8,6 @@ from torch.nn import functional
 
 from decomr_core.base.config import ENCODER_STRIDE, NetworkConfig
 from decomr_core.body_models.joints import NUM_JOINTS
-from decomr_core.networks.backbone import ResNetEncoder
-from decomr_core.networks.blazepose import SIZES, BlazePoseEncoder
 from decomr_core.networks.blocks import (
     BottleneckBlock,
     LinearResidual,
@@ -17,6 +15,7 @@ from decomr_core.networks.blocks import (
     RunningNorm,
     UpsamplingBlock,
 )
+from decomr_core.networks.encoders import PRETRAINED, PretrainedEncoder, ResNetEncoder
 
 __all__ = ['CNet']
 
@@ -25,8 +24,8 @@ IMAGE_STD = (0.229, 0.224, 0.225)
 """Mean and deviation of ImageNet's RGB values in [0, 1]."""
 # Channels of the last feature map after squeezing, before it is flattened.
 SQUEEZED_CHANNELS = 64
-# Rank of the matrix from BlazePose's summary to the global feature; at full rank it would have
-# 2 million weights.
+# Rank of the matrix from a pretrained encoder's summary to the global feature; at full rank it
+# would have 2 to 3 million weights.
 SUMMARY_RANK = 256
 
 
@@ -40,18 +39,18 @@ class CNet(nn.Module):
 
     image_mean: Tensor
     image_std: Tensor
-    encoder: BlazePoseEncoder | ResNetEncoder
+    encoder: PretrainedEncoder | ResNetEncoder
     decoder: GridDecoder | SkipDecoder
 
     def __init__(self, config: NetworkConfig) -> None:
         """Makes the layers, randomly initialised."""
         super().__init__()
-        self.has_blazepose = config.has_blazepose
+        self.is_pretrained = config.is_pretrained
         for name, values in (('mean', IMAGE_MEAN), ('std', IMAGE_STD)):
             of_channels = torch.tensor(values)[:, None, None]
             self.register_buffer(f'image_{name}', of_channels, persistent=False)
-        if self.has_blazepose:
-            self.encoder = BlazePoseEncoder(SIZES[config.encoder])
+        if self.is_pretrained:
+            self.encoder = PRETRAINED[config.encoder]()
             self.global_head = _make_summary_head(config)
             self.decoder = GridDecoder(config)
         else:
@@ -72,7 +71,7 @@ class CNet(nn.Module):
             `iuv` (B, 3, h, w), float32: foreground probability, u, v, all in [0, 1];
             `local_features` (B, C, h, w); `global_features` (B, G).
         """
-        if self.has_blazepose:
+        if self.is_pretrained:
             grids, summary = self.encoder(images).for_decoder()
             global_features = self.global_head(summary)
             # Dense losses must not change the features that pose the mesh.
@@ -109,17 +108,17 @@ class SkipDecoder(nn.ModuleList):
 
 
 class GridDecoder(nn.Module):
-    """Fuses BlazePose's four grids and the global feature from coarse to fine.
+    """Fuses a pretrained encoder's four grids and the global feature from coarse to fine.
 
-    The finest grid includes the encoder's own feature pyramid. That pyramid has only 48 channels,
-    trained for landmarks; predicting a pixel's texel takes more of the encoder's features.
+    The finest grid includes the encoder's own feature pyramid. That pyramid has few channels,
+    trained for keypoints; predicting a pixel's texel takes more of the encoder's features.
     """
 
     def __init__(self, config: NetworkConfig) -> None:
         """Makes the layers, randomly initialised."""
         super().__init__()
         channels, norm = config.decoder_channels, config.norm
-        grids = SIZES[config.encoder].grids
+        grids = PRETRAINED[config.encoder].grids
         self.norms = nn.ModuleList(nn.BatchNorm2d(size) for size in grids)
         self.laterals = nn.ModuleList(
             nn.Conv2d(grid, own, kernel_size=1) for grid, own in zip(grids, channels, strict=True)
@@ -135,7 +134,7 @@ class GridDecoder(nn.Module):
         self.blocks = nn.ModuleList(BottleneckBlock(fine, fine, norm) for fine in channels[:-1])
 
     def forward(self, grids: tuple[Tensor, ...], global_features: Tensor) -> Tensor:
-        """Grids of `BlazePoseFeatures.for_decoder` and (B, G) to (B, C, h, w)."""
+        """Grids of `for_decoder` of the encoder's features and (B, G) to (B, C, h, w)."""
         skips = [
             lateral(norm(grid))
             for lateral, norm, grid in zip(self.laterals, self.norms, grids, strict=True)
@@ -177,8 +176,8 @@ def _make_global_head(config: NetworkConfig) -> nn.Sequential:
 
 
 def _make_summary_head(config: NetworkConfig) -> nn.Sequential:
-    """BlazePose's summary of the crop, (B, `BlazePoseSize.summary`), to (B, G)."""
-    size, given = config.global_features, SIZES[config.encoder].summary
+    """A pretrained encoder's summary of the crop, (B, its `summary`), to (B, G)."""
+    size, given = config.global_features, PRETRAINED[config.encoder].summary
     return nn.Sequential(
         RunningNorm(given),
         nn.Linear(given, SUMMARY_RANK, bias=False),

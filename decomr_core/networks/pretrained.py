@@ -1,4 +1,4 @@
-"""Weights that others trained: the official release, an ImageNet classifier, and BlazePose."""
+"""Weights that others trained: the official release, an ImageNet classifier, and pose networks."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from decomr_core.networks.checkpoint import ENCODER, copy_part
 from decomr_core.networks.decomr import DecoMR
 
 __all__ = [
-    'load_blazepose',
     'load_classifier',
     'load_official',
+    'load_pose_network',
     'official_name',
     'state_dict_from_official',
 ]
@@ -73,19 +73,19 @@ def load_classifier(network: DecoMR, path: str | Path) -> None:
         )
 
 
-def load_blazepose(network: DecoMR) -> None:
-    """Copies the shipped weights of BlazePose into the encoder.
+def load_pose_network(network: DecoMR) -> None:
+    """Copies the shipped weights of a pose network into the encoder.
 
     Args:
-        network: a network with an encoder of BlazePose; its other parts stay as they are.
+        network: a network with a pretrained encoder; its other parts stay as they are.
 
     Raises:
         FileNotFoundError: the file is missing.
         ValueError: it is damaged or its tensors do not fit the encoder.
     """
     name = network.config.encoder
-    if not network.config.has_blazepose:
-        raise ValueError(f'the weights of BlazePose do not fit the encoder {name!r}')
+    if not network.config.is_pretrained:
+        raise ValueError(f'there are no weights of a pose network for the encoder {name!r}')
     path, remedy = find_encoder(name), ENCODER_REMEDIES[name]
     try:
         tensors = load_file(path)

@@ -294,7 +294,7 @@ def _notes(results: AblationResults) -> list[str]:
 def _start_text(train: dict[str, Any]) -> str:
     """The initial weights of the cells, for the notes."""
     if not train.get('init'):
-        is_pretrained = network_config(train['preset']).has_blazepose
+        is_pretrained = network_config(train['preset']).is_pretrained
         return f', from random weights{" behind the pretrained encoder" if is_pretrained else ""}'
     part = train.get('init_part', 'all')
     taken = 'the network' if part == 'all' else f'the {part}'

@@ -7,8 +7,8 @@ from typing import Any, cast
 
 from torch import nn
 
-from decomr_core.networks.blazepose import BlazePoseEncoder
 from decomr_core.networks.decomr import DecoMR
+from decomr_core.networks.encoders import ResNetEncoder
 from training.loop.train_config import OptimizerConfig, StageConfig
 
 __all__ = ['learning_rate_at', 'parameter_groups']
@@ -37,7 +37,7 @@ def learning_rate_at(step: int, stages: StageConfig, optimizer: OptimizerConfig)
 def parameter_groups(network: DecoMR, optimizer: OptimizerConfig) -> list[dict[str, Any]]:
     """Parameter groups for an optimiser; the `share` of a group is a factor of the rate.
 
-    A ResNet encoder is trained at the full rate. Of a pretrained BlazePose encoder only the last
+    A ResNet encoder is trained at the full rate. Of a pretrained encoder only the last
     stages are trained, with a rate of their own. Its depthwise convolutions are always frozen:
     they have few weights, but their gradients take a CPU longer than the rest of the encoder.
 
@@ -49,7 +49,7 @@ def parameter_groups(network: DecoMR, optimizer: OptimizerConfig) -> list[dict[s
     if optimizer.pose_share != 1:
         pose = [value for layer in network.pose_layers for value in layer.parameters()]
         trained = _with_share(trained, pose, optimizer.pose_share)
-    if network.config.has_blazepose:
+    if network.config.is_pretrained:
         _freeze_for_speed(network, optimizer)
         encoder = list(network.cnet.encoder.parameters())
         trained = _with_share(trained, encoder, optimizer.encoder_share)
@@ -75,7 +75,7 @@ def _with_share(
 def _freeze_for_speed(network: DecoMR, optimizer: OptimizerConfig) -> None:
     """Freezes the early stages and the depthwise convolutions of a pretrained encoder."""
     encoder = network.cnet.encoder
-    assert isinstance(encoder, BlazePoseEncoder)  # the only pretrained one
+    assert not isinstance(encoder, ResNetEncoder)
     stages = cast('nn.ModuleList', encoder.stages)
     for stage in (encoder.stem, *stages)[: -optimizer.encoder_stages]:
         stage.requires_grad_(False)

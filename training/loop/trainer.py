@@ -16,7 +16,7 @@ from lightning_fabric.strategies import DDPStrategy
 from decomr_core.base.config import network_config
 from decomr_core.networks import checkpoint
 from decomr_core.networks.decomr import DecoMR
-from decomr_core.networks.pretrained import load_blazepose, load_classifier
+from decomr_core.networks.pretrained import load_classifier, load_pose_network
 from decomr_core.uv.uv_map import load_uv_map
 from training.evaluation.synthetic_scores import evaluate_network
 from training.loop.bfloat16 import EMULATED_TEXT, has_bfloat16
@@ -207,8 +207,8 @@ class Trainer:
         expected = replace(network_config(self.config.preset), lnet_input=self.config.lnet_input)
         if not self.config.init or self.config.init_part != 'all':
             network = DecoMR(expected, self.body, self.uv_map)
-            if expected.has_blazepose:
-                load_blazepose(network)
+            if expected.is_pretrained:
+                load_pose_network(network)
             if expected.is_posed and not is_overwritten:
                 # Only the bodies are used; clothes and backgrounds need not be loaded.
                 bodies_only = replace(self.config.data, wardrobe='', panoramas='')

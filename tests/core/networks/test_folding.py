@@ -7,12 +7,12 @@ import torch
 from decomr_core.base.config import network_config
 from decomr_core.body_models import BodyModel
 from decomr_core.networks import DecoMR
-from decomr_core.networks.blazepose import SIZES
+from decomr_core.networks.encoders import PRETRAINED
 from decomr_core.networks.folding import fold_normalisation
 from decomr_core.uv.uv_map import UVMap
 
 
-def test_the_normalisation_of_blazeposes_grids_is_folded_too(
+def test_the_normalisation_of_a_pretrained_encoders_grids_is_folded_too(
     tiny_body: BodyModel, tiny_uv_map: UVMap
 ) -> None:
     torch.manual_seed(0)
@@ -24,7 +24,7 @@ def test_the_normalisation_of_blazeposes_grids_is_folded_too(
     assert all(isinstance(norm, torch.nn.Identity) for norm in folded.norms)
     grids = tuple(
         torch.randn(2, channels, 64 >> level, 64 >> level)
-        for level, channels in enumerate(SIZES['blazepose'].grids)
+        for level, channels in enumerate(PRETRAINED[network.config.encoder].grids)
     )
     code = torch.randn(2, network.config.global_features)
     torch.testing.assert_close(folded(grids, code), network.cnet.decoder(grids, code))

@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from decomr_core.networks.heatmaps import as_rows, averages_under_heatmaps
 
-__all__ = ['SIZES', 'BlazePoseEncoder', 'BlazePoseFeatures', 'BlazePoseSize']
+__all__ = ['NUM_LANDMARKS', 'BlazePoseEncoder', 'BlazePoseFeatures']
 
 PYRAMID_CHANNELS = 48
 MASK_CHANNELS = 8
@@ -31,68 +31,20 @@ EXPANSION = 6
 """Channels of the last level, relative to those of the last stage."""
 
 
-@dataclass(frozen=True)
-class BlazePoseSize:
-    """Sizes of one of the published networks.
-
-    Attributes:
-        stem: channels at 1/2 of the crop.
-        stages: (channels, hidden channels, kernel side) of each inverted residual block in the
-            four stages, whose first blocks halve the resolution.
-        descent: (channels, residual blocks) at 1/8, 1/16 and 1/32 of the path from the pyramid
-            down to the tail, whose first blocks halve the resolution; empty if the tail starts at
-            the last stage.
-        tail_blocks: residual blocks of the tail at 1/64 and 1/128 of the crop, likewise.
-    """
-
-    stem: int
-    stages: tuple[tuple[tuple[int, int, int], ...], ...]
-    descent: tuple[tuple[int, int], ...] = ()
-    tail_blocks: tuple[int, int] = (5, 6)
-
-    @property
-    def levels(self) -> tuple[int, ...]:
-        """Channels of the encoder's features at 1/4, 1/8, 1/16 and 1/32 of the crop."""
-        *finer, last = (stage[-1][0] for stage in self.stages)
-        return (*finer, EXPANSION * last)
-
-    @property
-    def grids(self) -> tuple[int, ...]:
-        """Channels of the four grids of `BlazePoseFeatures.for_decoder`."""
-        first, *others = self.levels
-        return (first + PYRAMID_CHANNELS + NUM_LANDMARKS + MASK_CHANNELS, *others)
-
-    @property
-    def summary(self) -> int:
-        """Length of the summary of `BlazePoseFeatures.for_decoder`."""
-        of_landmark = LANDMARK_VALUES + WORLD_VALUES + PYRAMID_CHANNELS + self.levels[0]
-        return TAIL_CHANNELS * TAIL_SIDE**2 + NUM_LANDMARKS * of_landmark
-
-
-SIZES = {
-    'blazepose': BlazePoseSize(
-        stem=16,
-        stages=(
-            ((24, 64, 3), (24, 144, 3)),
-            ((32, 144, 5), (32, 192, 5)),
-            ((64, 192, 3), *[(64, 384, 3)] * 2, (88, 384, 5), *[(88, 528, 5)] * 2),
-            ((144, 528, 5), *[(144, 864, 5)] * 3),
-        ),
-    ),
-    'blazepose_heavy': BlazePoseSize(
-        stem=24,
-        stages=(
-            ((32, 96, 3), (32, 128, 3), *[(32, 192, 3)] * 2),
-            ((56, 192, 5), *[(56, 336, 5)] * 3),
-            ((112, 336, 3), *[(112, 672, 3)] * 5, (160, 672, 5), *[(160, 960, 5)] * 5),
-            ((272, 960, 5), *[(272, 1632, 5)] * 7),
-        ),
-        descent=((96, 7), (192, 8), (TAIL_CHANNELS, 8)),
-        tail_blocks=(8, 8),
-    ),
-}
-"""The networks of `pose_landmark_full.tflite` and `pose_landmark_heavy.tflite` by the names of the
-encoders in `NetworkConfig`."""
+STEM_CHANNELS = 16
+STAGES = (
+    ((24, 64, 3), (24, 144, 3)),
+    ((32, 144, 5), (32, 192, 5)),
+    ((64, 192, 3), *[(64, 384, 3)] * 2, (88, 384, 5), *[(88, 528, 5)] * 2),
+    ((144, 528, 5), *[(144, 864, 5)] * 3),
+)
+"""(channels, hidden channels, kernel side) of each inverted residual block in the four stages, whose
+first blocks halve the resolution."""
+LEVELS = 24, 32, 88, EXPANSION * 144
+"""Channels of the features at 1/4, 1/8, 1/16 and 1/32 of the crop."""
+TAIL_BLOCKS = 5, 6
+"""Residual blocks of the tail at 1/64 and 1/128 of the crop, whose first ones halve the
+resolution."""
 
 
 @dataclass(frozen=True)
@@ -100,8 +52,8 @@ class BlazePoseFeatures:
     """Outputs of the encoder for crops of S px.
 
     Attributes:
-        levels: encoder features, with fine detail at S/4, with context at S/32: of `blazepose`
-            (B, 24, S/4, S/4), (B, 32, S/8, S/8), (B, 88, S/16, S/16), (B, 864, S/32, S/32).
+        levels: encoder features, with fine detail at S/4, with context at S/32: (B, 24, S/4, S/4),
+            (B, 32, S/8, S/8), (B, 88, S/16, S/16), (B, 864, S/32, S/32).
         pyramid: (B, 48, S/4, S/4) features of the pyramid, with context.
         heatmaps: (B, 39, S/4, S/4) a logit per landmark and pixel.
         mask: (B, 8, S/2, S/2) features of the mask head.
@@ -123,7 +75,7 @@ class BlazePoseFeatures:
 
         Returns:
             Four grids (B, c, S/4, S/4) to (B, c, S/32, S/32), whose channels are
-            `BlazePoseSize.grids`, and a summary of the whole crop (B, `BlazePoseSize.summary`).
+            `BlazePoseEncoder.grids`, and a summary of the whole crop (B, `BlazePoseEncoder.summary`).
         """
         pixels = torch.cat(
             [
@@ -150,42 +102,30 @@ class BlazePoseFeatures:
 
 
 class BlazePoseEncoder(nn.Module):
-    """One of BlazePose's landmark networks, 256 px, without the end of its mask head.
+    """BlazePose's landmark network, 256 px, without the end of its mask head."""
 
-    Attributes:
-        size: its sizes.
-    """
+    grids = (LEVELS[0] + PYRAMID_CHANNELS + NUM_LANDMARKS + MASK_CHANNELS, *LEVELS[1:])
+    """Channels of the four grids of `BlazePoseFeatures.for_decoder`."""
+    summary = TAIL_CHANNELS * TAIL_SIDE**2 + NUM_LANDMARKS * (
+        LANDMARK_VALUES + WORLD_VALUES + PYRAMID_CHANNELS + LEVELS[0]
+    )
+    """Length of the summary of `BlazePoseFeatures.for_decoder`."""
 
-    def __init__(self, size: BlazePoseSize = SIZES['blazepose']) -> None:
+    def __init__(self) -> None:
         """Makes the layers, randomly initialised."""
         super().__init__()
-        self.size = size
-        self.stem = nn.Sequential(_conv(3, 24, 3, stride=2), Separable(24, size.stem))
-        self.stages = _make_stages(size)
+        self.stem = nn.Sequential(_conv(3, 24, 3, stride=2), Separable(24, STEM_CHANNELS))
+        self.stages = _make_stages()
         self.laterals = nn.ModuleList(
-            Separable(channels, PYRAMID_CHANNELS, has_relu=True) for channels in size.levels
+            Separable(channels, PYRAMID_CHANNELS, has_relu=True) for channels in LEVELS
         )
         self.heatmap_head = nn.Conv2d(PYRAMID_CHANNELS, NUM_LANDMARKS, 1)
-        self.mask_lateral = Separable(size.stem, MASK_CHANNELS, has_relu=True)
+        self.mask_lateral = Separable(STEM_CHANNELS, MASK_CHANNELS, has_relu=True)
         self.mask_top = Separable(PYRAMID_CHANNELS, MASK_CHANNELS, has_relu=True)
-        self.mask_blocks = nn.Sequential(
-            *(SeparableResidual(MASK_CHANNELS, MASK_CHANNELS) for _ in range(2))
-        )
-        self.descent, self.descent_laterals = nn.ModuleList(), nn.ModuleList()
-        before = PYRAMID_CHANNELS
-        for channels, count in size.descent:
-            self.descent.append(_halving(before, channels, count))
-            before = channels
-        # The lateral of the last level is the first layer of the tail.
-        for level, (channels, _) in zip(size.levels[1:], size.descent[:-1], strict=False):
-            self.descent_laterals.append(Separable(level, channels, has_relu=True))
+        self.mask_blocks = nn.Sequential(*(SeparableResidual(MASK_CHANNELS) for _ in range(2)))
         self.tail = nn.Sequential(
-            Separable(size.levels[-1], TAIL_CHANNELS, has_relu=True),
-            *(
-                block
-                for count in size.tail_blocks
-                for block in _halving(TAIL_CHANNELS, TAIL_CHANNELS, count)
-            ),
+            Separable(LEVELS[-1], TAIL_CHANNELS, has_relu=True),
+            *(block for count in TAIL_BLOCKS for block in _halving(TAIL_CHANNELS, count)),
         )
         self.landmark_head = nn.Conv2d(TAIL_CHANNELS, NUM_LANDMARKS * LANDMARK_VALUES, TAIL_SIDE)
         self.world_head = nn.Conv2d(TAIL_CHANNELS, NUM_LANDMARKS * WORLD_VALUES, TAIL_SIDE)
@@ -203,7 +143,7 @@ class BlazePoseEncoder(nn.Module):
         ):
             pyramid = _doubled(pyramid) + lateral(level)
         mask = self.mask_blocks(_doubled(self.mask_top(pyramid)) + self.mask_lateral(half))
-        tail = self._tail(pyramid, levels)
+        tail = self.tail(levels[-1])
         return BlazePoseFeatures(
             tuple(levels),
             pyramid,
@@ -213,18 +153,6 @@ class BlazePoseEncoder(nn.Module):
             self.landmark_head(tail).flatten(1),
             self.world_head(tail).flatten(1),
         )
-
-    def _tail(self, pyramid: Tensor, levels: list[Tensor]) -> Tensor:
-        """(B, 288, 2, 2) from the last level and, on the way down, from the pyramid."""
-        features = self.tail[0](levels[-1])
-        if self.descent:
-            down = pyramid
-            for step, lateral, level in zip(
-                self.descent, self.descent_laterals, levels[1:], strict=False
-            ):
-                down = step(down) + lateral(level)
-            features = self.descent[-1](down) + features
-        return self.tail[1:](features)
 
 
 class Separable(nn.Sequential):
@@ -256,51 +184,46 @@ class InvertedResidual(nn.Module):
 
 
 class SeparableResidual(nn.Module):
-    """A separable convolution with a skip connection; at stride 2 the skip is a max pooling.
+    """A separable convolution with a skip connection; at stride 2 the skip is a max pooling."""
 
-    Channels that are added are zero in the skip.
-    """
-
-    def __init__(self, in_channels: int, out_channels: int, stride: int = 1) -> None:
+    def __init__(self, channels: int, stride: int = 1) -> None:
         super().__init__()
-        self.stride, self.num_added = stride, out_channels - in_channels
+        self.stride = stride
         self.depthwise = nn.Conv2d(
-            in_channels, in_channels, 3, stride, padding=2 - stride, groups=in_channels
+            channels, channels, 3, stride, padding=2 - stride, groups=channels
         )
-        self.pointwise = nn.Conv2d(in_channels, out_channels, 1)
+        self.pointwise = nn.Conv2d(channels, channels, 1)
 
     def forward(self, features: Tensor) -> Tensor:
-        """(B, in, h, w) to (B, out, h / stride, w / stride)."""
+        """(B, c, h, w) to (B, c, h / stride, w / stride)."""
         if self.stride == 1:
             padded, skip = features, features
         else:  # TensorFlow's "same" padding: the odd row and column are at the bottom right
             padded = functional.pad(features, (0, 1, 0, 1))
             skip = functional.max_pool2d(features, 2)
-        if self.num_added:
-            skip = functional.pad(skip, (0, 0, 0, 0, 0, self.num_added))
         change = self.pointwise(functional.relu6(self.depthwise(padded)))
         return functional.relu6(skip + change)
 
 
-def _make_stages(size: BlazePoseSize) -> nn.ModuleList:
-    stages, channels = [], size.stem
-    for blocks in size.stages:
+def _make_stages() -> nn.ModuleList:
+    stages, channels = [], STEM_CHANNELS
+    for blocks in STAGES:
         layers: list[nn.Module] = []
         for index, (out_channels, middle, kernel) in enumerate(blocks):
             stride = 1 if index else 2
             layers.append(InvertedResidual(channels, out_channels, middle, kernel, stride))
             channels = out_channels
         stages.append(layers)
-    last = size.levels[-1]
+    last = LEVELS[-1]
     stages[-1] += [_conv(channels, last, 1), _conv(last, last, 3, groups=last)]
     return nn.ModuleList(nn.Sequential(*layers) for layers in stages)
 
 
-def _halving(in_channels: int, out_channels: int, num_blocks: int) -> nn.Sequential:
+def _halving(channels: int, num_blocks: int) -> nn.Sequential:
     """Residual blocks, of which the first halves the resolution."""
     return nn.Sequential(
-        SeparableResidual(in_channels, out_channels, 2),
-        *(SeparableResidual(out_channels, out_channels) for _ in range(num_blocks - 1)),
+        SeparableResidual(channels, 2),
+        *(SeparableResidual(channels) for _ in range(num_blocks - 1)),
     )
 
 

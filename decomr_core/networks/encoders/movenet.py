@@ -1,0 +1,246 @@
+"""MoveNet Thunder as an image encoder.
+
+MoveNet is a pose network by Google: a MobileNetV2 (Sandler et al., CVPR 2018), a feature pyramid
+back up to a quarter of the crop (Lin et al., CVPR 2017), and heads that locate the 17 keypoints of
+COCO for the person in the centre of the crop (Zhou et al., "Objects as Points", 2019). It was
+trained on photographs of people. Its weights come from a published file (`tools/bake_movenet.py`),
+with batch normalisation already folded into the convolutions. The head that refines keypoints
+within a cell is omitted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from decomr_core.networks.heatmaps import as_rows
+
+__all__ = ['NUM_KEYPOINTS', 'MoveNetEncoder', 'MoveNetFeatures']
+
+NUM_KEYPOINTS = 17
+STEM = 56, 32
+"""Channels at half of the crop's resolution: of the first convolution, and behind its block."""
+STAGES = (
+    ((40, 192), (40, 240)),
+    ((56, 240), (56, 336), (56, 336)),
+    ((112, 336), *[(112, 672)] * 3, (168, 672), *[(168, 1008)] * 2),
+    ((280, 1008), *[(280, 1680)] * 2, (560, 1680)),
+)
+"""(channels, hidden channels) of each inverted residual block; the first one of a stage halves the
+resolution."""
+PYRAMID_TAP = 3
+"""The pyramid reads stage 3 behind its block of this number, before its channels grow."""
+LAST_CHANNELS = 1280
+PYRAMID = ((64, 32), (32, 24), (24, 24))
+"""Channels of the pyramid at 1/16, 1/8 and 1/4 of the crop, before and behind its convolution."""
+HEAD_CHANNELS = 96
+CLOSE_CELLS = 1.8
+"""Distance of a cell from the expected position at which a keypoint there counts half, cells."""
+SHARPNESS = 3.0
+"""Exponent of the keypoint scores in the averages under them. The heatmaps are wide: their mean
+would be drawn to the middle of the crop."""
+
+
+@dataclass(frozen=True)
+class MoveNetFeatures:
+    """Outputs of the encoder for crops of S px.
+
+    Attributes:
+        levels: encoder features, with fine detail at S/4, with context at S/32: (B, 40, S/4, S/4),
+            (B, 56, S/8, S/8), (B, 168, S/16, S/16), (B, 1280, S/32, S/32).
+        pyramid: (B, 24, S/4, S/4) features of the pyramid, with context.
+        heatmaps: (B, 17, S/4, S/4) logit of each keypoint, of all people in the crop.
+        expected: (B, 17, 2) float32: position of each keypoint of the person in the centre,
+            regressed from there; x and y, cells.
+    """
+
+    levels: tuple[Tensor, ...]
+    pyramid: Tensor
+    heatmaps: Tensor
+    expected: Tensor
+
+    def for_decoder(self) -> tuple[tuple[Tensor, ...], Tensor]:
+        """Inputs of a decoder.
+
+        Returns:
+            Four grids (B, c, S/4, S/4) to (B, c, S/32, S/32), whose channels are
+            `MoveNetEncoder.grids`, and a summary of the whole crop (B, `MoveNetEncoder.summary`).
+        """
+        kind = self.pyramid.dtype
+        own = self._own_scores()
+        scores = torch.cat([self.heatmaps.sigmoid(), own.exp().to(kind)], dim=1)
+        pixels = torch.cat([self.levels[0], self.pyramid, scores], dim=1)
+        return (pixels, *self.levels[1:]), self._summary(own).to(kind)
+
+    def _own_scores(self) -> Tensor:
+        """(B, 17, h, w) float32: logarithms of the scores, lower far from what is expected."""
+        side = int(self.heatmaps.shape[3])
+        gap = _cells(side, self.heatmaps) - self.expected[:, :, None]  # (B, 17, h w, 2)
+        closeness = -(gap.square().sum(dim=3).sqrt() / CLOSE_CELLS + 1).log()
+        scores = functional.logsigmoid(self.heatmaps.float())
+        return scores + closeness.unflatten(2, (side, side))
+
+    def _summary(self, own: Tensor) -> Tensor:
+        """(B, `MoveNetEncoder.summary`): what the keypoints show, and the mean of the crop."""
+        side = int(own.shape[3])
+        weights = (own.flatten(2) * SHARPNESS).softmax(dim=2)
+        found = weights @ _cells(side, own)
+        positions = torch.cat([found, self.expected], dim=1).flatten(1)
+        weights = weights.unflatten(2, (side, side))
+        confidence = (weights * self.heatmaps.float().sigmoid()).sum(dim=(2, 3))
+        seen = [
+            _averages(weights, torch.cat([self.pyramid, self.levels[0]], dim=1)),
+            _averages(functional.avg_pool2d(weights, 2) * 4, self.levels[1]),
+            _averages(functional.avg_pool2d(weights, 4) * 16, self.levels[2]),
+        ]
+        in_crop = (positions + 0.5) * (2 / side) - 1
+        mean = self.levels[3].float().mean(dim=(2, 3))
+        return torch.cat([in_crop, confidence, *seen, mean], dim=1)
+
+
+class MoveNetEncoder(nn.Module):
+    """MoveNet Thunder, 256 px, without the offsets of its keypoints within a cell."""
+
+    grids = (40 + PYRAMID[-1][1] + 2 * NUM_KEYPOINTS, 56, 168, LAST_CHANNELS)
+    """Channels of the four grids of `MoveNetFeatures.for_decoder`."""
+    summary = NUM_KEYPOINTS * (5 + PYRAMID[-1][1] + 40 + 56 + 168) + LAST_CHANNELS
+    """Length of the summary of `MoveNetFeatures.for_decoder`."""
+
+    def __init__(self) -> None:
+        """Makes the layers, randomly initialised."""
+        super().__init__()
+        self.stem = nn.Sequential(_conv(3, STEM[0], 3, 2), Separable(*STEM))
+        stages, channels = [], STEM[1]
+        for blocks in STAGES:
+            layers: list[nn.Module] = []
+            for index, (out_channels, middle) in enumerate(blocks):
+                layers.append(InvertedResidual(channels, out_channels, middle, 1 if index else 2))
+                channels = out_channels
+            stages.append(layers)
+        stages[-1].append(_conv(channels, LAST_CHANNELS, 1))
+        self.stages = nn.ModuleList(nn.Sequential(*layers) for layers in stages)
+        self.top = nn.Conv2d(LAST_CHANNELS, PYRAMID[0][0], 1)
+        tapped = STAGES[2][PYRAMID_TAP][0], STAGES[1][-1][0], STAGES[0][-1][0]
+        self.laterals = nn.ModuleList(
+            nn.Conv2d(level, before, 1)
+            for level, (before, _) in zip(tapped, PYRAMID, strict=True)
+        )
+        self.mixers = nn.ModuleList(Smoothing(before, behind) for before, behind in PYRAMID)
+        self.center_head = _make_head(1)
+        self.heatmap_head = _make_head(NUM_KEYPOINTS)
+        self.regression_head = _make_head(2 * NUM_KEYPOINTS)
+
+    def forward(self, images: Tensor) -> MoveNetFeatures:
+        """(B, 3, 256, 256) RGB in [0, 1] to features."""
+        features = self.stem(images * 2 - 1)
+        levels = []
+        for stage in self.stages[:2]:
+            features = stage(features)
+            levels.append(features)
+        tap = self.stages[2][: PYRAMID_TAP + 1](features)
+        levels.append(self.stages[2][PYRAMID_TAP + 1 :](tap))
+        levels.append(self.stages[3](levels[-1]))
+        pyramid = self.top(levels[-1])
+        tapped = (tap, levels[1], levels[0])
+        for lateral, mixer, level in zip(self.laterals, self.mixers, tapped, strict=True):
+            pyramid = mixer(_doubled(pyramid) + lateral(level))
+        return MoveNetFeatures(
+            tuple(levels),
+            pyramid,
+            self.heatmap_head(pyramid),
+            self._expected(pyramid),
+        )
+
+    def _expected(self, pyramid: Tensor) -> Tensor:
+        """(B, 17, 2): the regression of the cells that are the person's centre, x and y, cells."""
+        center = self.center_head(pyramid).float().flatten(1)
+        side = int(pyramid.shape[3])
+        cells = _cells(side, center)
+        distance = (cells - (side - 1) / 2).square().sum(dim=1).sqrt()
+        # MoveNet's own rule: the score of a cell over its distance from the middle of the crop.
+        weights = (center - (distance + CLOSE_CELLS * side / 4).log()).softmax(dim=1)[:, None]
+        shifts = as_rows(self.regression_head(pyramid).float())  # y and x of each keypoint
+        shift = (weights @ shifts).unflatten(2, (NUM_KEYPOINTS, 2))[:, 0]
+        return shift.flip(2) + weights @ cells
+
+
+class InvertedResidual(nn.Module):
+    """Expansion, depthwise convolution, projection; with a skip if the shape is kept."""
+
+    def __init__(self, in_channels: int, out_channels: int, middle: int, stride: int) -> None:
+        super().__init__()
+        self.has_skip = stride == 1 and in_channels == out_channels
+        self.expand = _conv(in_channels, middle, 1)
+        self.depthwise = _conv(middle, middle, 3, stride, groups=middle)
+        self.project = nn.Conv2d(middle, out_channels, 1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, in, h, w) to (B, out, h / stride, w / stride)."""
+        change = self.project(self.depthwise(self.expand(features)))
+        return features + change if self.has_skip else change
+
+
+class Separable(nn.Sequential):
+    """A depthwise convolution with ReLU6, and a pointwise one without."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__(
+            _conv(in_channels, in_channels, 3, groups=in_channels),
+            nn.Conv2d(in_channels, out_channels, 1),
+        )
+
+
+class Smoothing(nn.Sequential):
+    """A depthwise convolution without activation, and a pointwise one with ReLU."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__(
+            nn.Conv2d(in_channels, in_channels, 3, padding=1, groups=in_channels, bias=False),
+            nn.Conv2d(in_channels, out_channels, 1),
+            nn.ReLU(),
+        )
+
+
+class SamePadded(nn.Conv2d):
+    """A convolution of stride 2 with TensorFlow's "same" padding: at the bottom and right."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, in, h, w) to (B, out, h / 2, w / 2)."""
+        return super().forward(functional.pad(features, (0, 1, 0, 1)))
+
+
+def _make_head(out_channels: int) -> nn.Sequential:
+    channels = PYRAMID[-1][1]
+    return nn.Sequential(
+        Smoothing(channels, HEAD_CHANNELS), nn.Conv2d(HEAD_CHANNELS, out_channels, 1)
+    )
+
+
+def _conv(
+    in_channels: int, out_channels: int, kernel: int, stride: int = 1, groups: int = 1
+) -> nn.Sequential:
+    layer: nn.Conv2d
+    if stride == 2:
+        layer = SamePadded(in_channels, out_channels, kernel, stride, groups=groups)
+    else:
+        layer = nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2, groups=groups)
+    return nn.Sequential(layer, nn.ReLU6(inplace=True))
+
+
+def _averages(weights: Tensor, features: Tensor) -> Tensor:
+    """(B, 17 c): features (B, c, h, w) under weights (B, 17, h, w), which sum to 1."""
+    return (weights.flatten(2) @ as_rows(features.float())).flatten(1)
+
+
+def _cells(side: int, like: Tensor) -> Tensor:
+    """(side^2, 2) float32: x and y of each cell, row by row, on the device of another tensor."""
+    line = torch.arange(side, dtype=torch.float32, device=like.device)
+    y, x = torch.meshgrid(line, line, indexing='ij')
+    return torch.stack([x.flatten(), y.flatten()], dim=1)
+
+
+def _doubled(features: Tensor) -> Tensor:
+    return functional.interpolate(features, scale_factor=2, mode='bilinear', align_corners=False)
