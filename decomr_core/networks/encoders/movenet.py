@@ -11,6 +11,7 @@ within a cell is omitted.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -125,8 +126,7 @@ class MoveNetEncoder(nn.Module):
         self.top = nn.Conv2d(LAST_CHANNELS, PYRAMID[0][0], 1)
         tapped = STAGES[2][PYRAMID_TAP][0], STAGES[1][-1][0], STAGES[0][-1][0]
         self.laterals = nn.ModuleList(
-            nn.Conv2d(level, before, 1)
-            for level, (before, _) in zip(tapped, PYRAMID, strict=True)
+            nn.Conv2d(level, before, 1) for level, (before, _) in zip(tapped, PYRAMID, strict=True)
         )
         self.mixers = nn.ModuleList(Smoothing(before, behind) for before, behind in PYRAMID)
         self.center_head = _make_head(1)
@@ -135,20 +135,18 @@ class MoveNetEncoder(nn.Module):
 
     def forward(self, images: Tensor) -> MoveNetFeatures:
         """(B, 3, 256, 256) RGB in [0, 1] to features."""
-        features = self.stem(images * 2 - 1)
-        levels = []
-        for stage in self.stages[:2]:
-            features = stage(features)
-            levels.append(features)
-        tap = self.stages[2][: PYRAMID_TAP + 1](features)
-        levels.append(self.stages[2][PYRAMID_TAP + 1 :](tap))
-        levels.append(self.stages[3](levels[-1]))
-        pyramid = self.top(levels[-1])
-        tapped = (tap, levels[1], levels[0])
-        for lateral, mixer, level in zip(self.laterals, self.mixers, tapped, strict=True):
+        to_4, to_8, to_16, to_32 = (cast('nn.Sequential', stage) for stage in self.stages)
+        at_4 = to_4(self.stem(images * 2 - 1))
+        at_8 = to_8(at_4)
+        tapped = to_16[: PYRAMID_TAP + 1](at_8)
+        at_16 = to_16[PYRAMID_TAP + 1 :](tapped)
+        at_32 = to_32(at_16)
+        pyramid = self.top(at_32)
+        levels = tapped, at_8, at_4
+        for lateral, mixer, level in zip(self.laterals, self.mixers, levels, strict=True):
             pyramid = mixer(_doubled(pyramid) + lateral(level))
         return MoveNetFeatures(
-            tuple(levels),
+            (at_4, at_8, at_16, at_32),
             pyramid,
             self.heatmap_head(pyramid),
             self._expected(pyramid),

@@ -17,7 +17,7 @@ from decomr_core.networks.lnet import TexelProjection
 from decomr_core.uv.uv_map import UVMap
 from decomr_core.uv.warp import reprojection_error, warp_to_uv
 
-MAX_RT_PARAMETERS = 8_000_000
+MAX_RT_PARAMETERS = 12_000_000
 
 
 @pytest.fixture(scope='module')
