@@ -38,7 +38,7 @@ STAGES = (
     ((64, 192, 3), *[(64, 384, 3)] * 2, (88, 384, 5), *[(88, 528, 5)] * 2),
     ((144, 528, 5), *[(144, 864, 5)] * 3),
 )
-"""(channels, hidden channels, kernel side) of each inverted residual block; the first one of a stage
+"""(channels, hidden channels, kernel side) of each inverted residual block; the first of a stage
 halves the resolution."""
 LEVELS = 24, 32, 88, EXPANSION * 144
 """Channels of the features at 1/4, 1/8, 1/16 and 1/32 of the crop."""
