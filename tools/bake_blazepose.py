@@ -11,19 +11,15 @@ mask features are omitted. The weights stay float16 as in the file. Needs
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save
 from torch import nn
 
-from decomr_core.base.assets import DATA_FOLDER
-from decomr_core.base.files import replacing
 from decomr_core.networks.encoders.blazepose import BlazePoseEncoder
+from tools.encoder_baking import bake_command, convolutions_of
 from tools.tflite_file import TfliteFile
 
 SHA256 = 'e9a5c5cb17f736fafd4c2ec1da3b3d331d6edbe8a0d32395855aeb2cdfd64b9f'
@@ -48,21 +44,21 @@ def convolutions(source: TfliteFile) -> Iterator[tuple[np.ndarray, np.ndarray]]:
 
 def in_file_order(encoder: BlazePoseEncoder) -> list[nn.Conv2d | None]:
     """Our convolutions in the order of the file, None for those that are omitted."""
-    stages = [_convolutions(stage) for stage in encoder.stages]
-    laterals = [_convolutions(lateral) for lateral in encoder.laterals]
-    order: list[nn.Conv2d | None] = [*_convolutions(encoder.stem)]
+    stages = [convolutions_of(stage) for stage in encoder.stages]
+    laterals = [convolutions_of(lateral) for lateral in encoder.laterals]
+    order: list[nn.Conv2d | None] = [*convolutions_of(encoder.stem)]
     # The lateral of a level follows the first layer of the next stage.
     for stage, lateral in zip(
-        stages, [_convolutions(encoder.mask_lateral), *laterals], strict=False
+        stages, [convolutions_of(encoder.mask_lateral), *laterals], strict=False
     ):
         order += [stage[0], *lateral, *stage[1:]]
     order += [
         *laterals[-1],
-        *_convolutions(encoder.mask_top),
-        *_convolutions(encoder.mask_blocks),
+        *convolutions_of(encoder.mask_top),
+        *convolutions_of(encoder.mask_blocks),
         *[None] * MASK_LAYERS_LEFT_OUT,
         encoder.heatmap_head,
-        *_convolutions(encoder.tail),
+        *convolutions_of(encoder.tail),
         encoder.landmark_head,
         encoder.world_head,
         None,
@@ -89,27 +85,9 @@ def bake(path: Path) -> dict[str, torch.Tensor]:
     return {name: tensor.half() for name, tensor in encoder.state_dict().items()}
 
 
-def _convolutions(module: nn.Module) -> list[nn.Conv2d]:
-    return [layer for layer in module.modules() if isinstance(layer, nn.Conv2d)]
-
-
 def main() -> int:
     """Runs the command line; returns the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('file', type=Path, help='pose_landmark_full.tflite')
-    parser.add_argument(
-        '--out', type=Path, default=DATA_FOLDER / 'blazepose.safetensors', help='file to write'
-    )
-    options = parser.parse_args()
-    try:
-        weights = bake(options.file)
-        with replacing(options.out) as part:
-            part.write_bytes(save(weights))
-    except (ImportError, OSError, ValueError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 2
-    print(f'wrote {options.out}')
-    return 0
+    return bake_command('blazepose', __doc__.splitlines()[0], 'pose_landmark_full.tflite', bake)
 
 
 if __name__ == '__main__':

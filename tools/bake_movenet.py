@@ -11,21 +11,17 @@ stay float16 as in the file.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save
 from torch import nn
 
-from decomr_core.base.assets import DATA_FOLDER
-from decomr_core.base.files import replacing
 from decomr_core.networks.encoders.movenet import STAGES, MoveNetEncoder
+from tools.encoder_baking import bake_command, convolutions_of
 
 SHA256 = {
     '.json': '7ac4e2a8449fc279f71b8b0ba52f7c5daafc124ce9b6bf7549289ca432e342b6',
@@ -74,7 +70,7 @@ def names_in_file(encoder: MoveNetEncoder) -> Iterator[tuple[nn.Conv2d, str, str
     for number in range(1, num_blocks + 1):
         names += [f'block_{number}_{part}' for part in ('expand', 'depthwise', 'project')]
     names.append('Conv_1')
-    layers = _convolutions(nn.ModuleList([encoder.stem, encoder.stages]))
+    layers = convolutions_of(nn.ModuleList([encoder.stem, encoder.stages]))
     for layer, name in zip(layers, names, strict=True):
         operation = 'depthwise' if name.endswith('depthwise') else 'Conv2D'
         prefix = f'{backbone}{name}/{operation}'
@@ -83,14 +79,14 @@ def names_in_file(encoder: MoveNetEncoder) -> Iterator[tuple[nn.Conv2d, str, str
         yield _plain(layer, EXTRACTOR, number)
     for number, mixer in enumerate(encoder.mixers):
         separable = f'{EXTRACTOR}separable_conv2d{_suffix(number)}/separable_conv2d'
-        depthwise, pointwise = _convolutions(mixer)
+        depthwise, pointwise = convolutions_of(mixer)
         yield depthwise, f'{separable}/ReadVariableOp', ''
         yield pointwise, f'{separable}_weights', f'{separable}_bn_offset'
     heads = encoder.center_head, encoder.heatmap_head, encoder.regression_head
     for (name, number), head in zip(HEADS.items(), heads, strict=True):
         group = f'{GRAPH}{name}_0/'
         separable = f'{group}separable_conv2d_{number}'
-        depthwise, pointwise, last = _convolutions(head)
+        depthwise, pointwise, last = convolutions_of(head)
         yield depthwise, f'{separable}/separable_conv2d/ReadVariableOp', ''
         yield (
             pointwise,
@@ -132,27 +128,11 @@ def _suffix(number: int) -> str:
     return f'_{number}' if number else ''
 
 
-def _convolutions(module: nn.Module) -> list[nn.Conv2d]:
-    return [layer for layer in module.modules() if isinstance(layer, nn.Conv2d)]
-
-
 def main() -> int:
     """Runs the command line; returns the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('file', type=Path, help='movenet-thunder.json, beside its .bin')
-    parser.add_argument(
-        '--out', type=Path, default=DATA_FOLDER / 'movenet.safetensors', help='file to write'
+    return bake_command(
+        'movenet', __doc__.splitlines()[0], 'movenet-thunder.json, beside its .bin', bake
     )
-    options = parser.parse_args()
-    try:
-        weights = bake(options.file)
-        with replacing(options.out) as part:
-            part.write_bytes(save(weights))
-    except (OSError, ValueError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 2
-    print(f'wrote {options.out}')
-    return 0
 
 
 if __name__ == '__main__':
