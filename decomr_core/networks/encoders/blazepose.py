@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from decomr_core.networks.encoders.mobile_blocks import InvertedResidual, conv_relu6
 from decomr_core.networks.heatmaps import as_rows, averages_under_heatmaps
 
 __all__ = ['NUM_LANDMARKS', 'BlazePoseEncoder', 'BlazePoseFeatures']
@@ -115,7 +116,7 @@ class BlazePoseEncoder(nn.Module):
     def __init__(self) -> None:
         """Makes the layers, randomly initialised."""
         super().__init__()
-        self.stem = nn.Sequential(_conv(3, 24, 3, stride=2), Separable(24, STEM_CHANNELS))
+        self.stem = nn.Sequential(conv_relu6(3, 24, 3, stride=2), Separable(24, STEM_CHANNELS))
         self.stages = _make_stages()
         self.laterals = nn.ModuleList(
             Separable(channels, PYRAMID_CHANNELS, has_relu=True) for channels in LEVELS
@@ -160,28 +161,12 @@ class Separable(nn.Sequential):
     """A depthwise 3x3 and a pointwise convolution: (B, in, h, w) to (B, out, h, w)."""
 
     def __init__(self, in_channels: int, out_channels: int, has_relu: bool = False) -> None:
-        super().__init__(
-            _conv(in_channels, in_channels, 3, groups=in_channels),
-            _conv(in_channels, out_channels, 1, has_relu=has_relu),
+        pointwise = (
+            conv_relu6(in_channels, out_channels, 1)
+            if has_relu
+            else nn.Conv2d(in_channels, out_channels, 1)
         )
-
-
-class InvertedResidual(nn.Module):
-    """Expansion, depthwise convolution, projection; with a skip if the shape is kept."""
-
-    def __init__(
-        self, in_channels: int, out_channels: int, middle: int, kernel: int, stride: int = 1
-    ) -> None:
-        super().__init__()
-        self.has_skip = stride == 1 and in_channels == out_channels
-        self.expand = _conv(in_channels, middle, 1)
-        self.depthwise = _conv(middle, middle, kernel, stride, groups=middle)
-        self.project = _conv(middle, out_channels, 1, has_relu=False)
-
-    def forward(self, features: Tensor) -> Tensor:
-        """(B, in, h, w) to (B, out, h / stride, w / stride)."""
-        change = self.project(self.depthwise(self.expand(features)))
-        return features + change if self.has_skip else change
+        super().__init__(conv_relu6(in_channels, in_channels, 3, groups=in_channels), pointwise)
 
 
 class SeparableResidual(nn.Module):
@@ -216,7 +201,7 @@ def _make_stages() -> nn.ModuleList:
             channels = out_channels
         stages.append(layers)
     last = LEVELS[-1]
-    stages[-1] += [_conv(channels, last, 1), _conv(last, last, 3, groups=last)]
+    stages[-1] += [conv_relu6(channels, last, 1), conv_relu6(last, last, 3, groups=last)]
     return nn.ModuleList(nn.Sequential(*layers) for layers in stages)
 
 
@@ -226,18 +211,6 @@ def _halving(channels: int, num_blocks: int) -> nn.Sequential:
         SeparableResidual(channels, 2),
         *(SeparableResidual(channels) for _ in range(num_blocks - 1)),
     )
-
-
-def _conv(
-    in_channels: int,
-    out_channels: int,
-    kernel: int,
-    stride: int = 1,
-    groups: int = 1,
-    has_relu: bool = True,
-) -> nn.Module:
-    conv = nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, groups=groups)
-    return nn.Sequential(conv, nn.ReLU6(inplace=True)) if has_relu else conv
 
 
 def _doubled(features: Tensor) -> Tensor:

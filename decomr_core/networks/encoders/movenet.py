@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from decomr_core.networks.encoders.mobile_blocks import InvertedResidual, conv_relu6
 from decomr_core.networks.heatmaps import as_rows
 
 __all__ = ['NUM_KEYPOINTS', 'MoveNetEncoder', 'MoveNetFeatures']
@@ -113,15 +114,22 @@ class MoveNetEncoder(nn.Module):
     def __init__(self) -> None:
         """Makes the layers, randomly initialised."""
         super().__init__()
-        self.stem = nn.Sequential(_conv(3, STEM[0], 3, 2), Separable(*STEM))
+        self.stem = nn.Sequential(
+            conv_relu6(3, STEM[0], 3, 2, is_same_padded=True), Separable(*STEM)
+        )
         stages, channels = [], STEM[1]
         for blocks in STAGES:
             layers: list[nn.Module] = []
             for index, (out_channels, middle) in enumerate(blocks):
-                layers.append(InvertedResidual(channels, out_channels, middle, 1 if index else 2))
+                stride = 1 if index else 2
+                layers.append(
+                    InvertedResidual(
+                        channels, out_channels, middle, 3, stride, is_same_padded=True
+                    )
+                )
                 channels = out_channels
             stages.append(layers)
-        stages[-1].append(_conv(channels, LAST_CHANNELS, 1))
+        stages[-1].append(conv_relu6(channels, LAST_CHANNELS, 1))
         self.stages = nn.ModuleList(nn.Sequential(*layers) for layers in stages)
         self.top = nn.Conv2d(LAST_CHANNELS, PYRAMID[0][0], 1)
         tapped = STAGES[2][PYRAMID_TAP][0], STAGES[1][-1][0], STAGES[0][-1][0]
@@ -165,28 +173,12 @@ class MoveNetEncoder(nn.Module):
         return shift.flip(2) + weights @ cells
 
 
-class InvertedResidual(nn.Module):
-    """Expansion, depthwise convolution, projection; with a skip if the shape is kept."""
-
-    def __init__(self, in_channels: int, out_channels: int, middle: int, stride: int) -> None:
-        super().__init__()
-        self.has_skip = stride == 1 and in_channels == out_channels
-        self.expand = _conv(in_channels, middle, 1)
-        self.depthwise = _conv(middle, middle, 3, stride, groups=middle)
-        self.project = nn.Conv2d(middle, out_channels, 1)
-
-    def forward(self, features: Tensor) -> Tensor:
-        """(B, in, h, w) to (B, out, h / stride, w / stride)."""
-        change = self.project(self.depthwise(self.expand(features)))
-        return features + change if self.has_skip else change
-
-
 class Separable(nn.Sequential):
     """A depthwise convolution with ReLU6, and a pointwise one without."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__(
-            _conv(in_channels, in_channels, 3, groups=in_channels),
+            conv_relu6(in_channels, in_channels, 3, groups=in_channels),
             nn.Conv2d(in_channels, out_channels, 1),
         )
 
@@ -202,30 +194,11 @@ class Smoothing(nn.Sequential):
         )
 
 
-class SamePadded(nn.Conv2d):
-    """A convolution of stride 2 with TensorFlow's "same" padding: at the bottom and right."""
-
-    def forward(self, features: Tensor) -> Tensor:
-        """(B, in, h, w) to (B, out, h / 2, w / 2)."""
-        return super().forward(functional.pad(features, (0, 1, 0, 1)))
-
-
 def _make_head(out_channels: int) -> nn.Sequential:
     channels = PYRAMID[-1][1]
     return nn.Sequential(
         Smoothing(channels, HEAD_CHANNELS), nn.Conv2d(HEAD_CHANNELS, out_channels, 1)
     )
-
-
-def _conv(
-    in_channels: int, out_channels: int, kernel: int, stride: int = 1, groups: int = 1
-) -> nn.Sequential:
-    layer: nn.Conv2d
-    if stride == 2:
-        layer = SamePadded(in_channels, out_channels, kernel, stride, groups=groups)
-    else:
-        layer = nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2, groups=groups)
-    return nn.Sequential(layer, nn.ReLU6(inplace=True))
 
 
 def _averages(weights: Tensor, features: Tensor) -> Tensor:
