@@ -26,7 +26,12 @@ FLOORS = {
     'decomr_core': (
         ('decomr_core.base',),
         ('decomr_core.geometry', 'decomr_core.body_models'),
-        ('decomr_core.uv', 'decomr_core.people', 'decomr_core.drawing'),
+        (
+            'decomr_core.uv',
+            'decomr_core.people',
+            'decomr_core.drawing',
+            'decomr_core.networks.encoders',
+        ),
         (
             'decomr_core.uv.chart',
             'decomr_core.networks',

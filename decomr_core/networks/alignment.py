@@ -13,7 +13,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from decomr_core.networks.heatmaps import averages_under_heatmaps
+from decomr_core.geometry.heatmaps import averages_under_heatmaps
 from decomr_core.uv.location_map import project_location_map
 from decomr_core.uv.warp import WARP_CHANNELS, pixel_positions, reprojection_error
 

@@ -9,13 +9,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 __all__ = [
-    'BasicBlock',
     'BottleneckBlock',
     'LinearResidual',
     'OutputHead',
     'RunningNorm',
     'UpsamplingBlock',
-    'WideBlock',
     'make_norm',
     'make_vector_norm',
 ]
@@ -184,62 +182,3 @@ class UpsamplingBlock(nn.Sequential):
     def _forward_naive(self, features: Tensor) -> Tensor:
         """`forward` in the paper's order, as a reference for tests."""
         return super().forward(features)
-
-
-class BasicBlock(nn.Module):
-    """ResNet-18's block: (B, in, h, w) to (B, width, h / stride, w / stride)."""
-
-    expansion = 1
-
-    def __init__(self, in_channels: int, width: int, stride: int) -> None:
-        """Makes the layers; the last normalisation starts at zero, the block as the identity."""
-        super().__init__()
-        self.conv1 = nn.Conv2d(in_channels, width, 3, stride, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(width)
-        self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(width)
-        nn.init.zeros_(self.bn2.weight)
-        self.relu = nn.ReLU(inplace=True)
-        self.downsample = _make_downsample(in_channels, width, stride)
-
-    def forward(self, features: Tensor) -> Tensor:
-        """(B, in, h, w) to (B, width, h / stride, w / stride)."""
-        change = self.relu(self.bn1(self.conv1(features)))
-        change = self.bn2(self.conv2(change))
-        return self.relu(change + self.downsample(features))
-
-
-class WideBlock(nn.Module):
-    """ResNet-50's block: (B, in, h, w) to (B, 4 width, h / stride, w / stride)."""
-
-    expansion = 4
-
-    def __init__(self, in_channels: int, width: int, stride: int) -> None:
-        """Makes the layers; the last normalisation starts at zero, the block as the identity."""
-        super().__init__()
-        out_channels = self.expansion * width
-        self.conv1 = nn.Conv2d(in_channels, width, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(width)
-        self.conv2 = nn.Conv2d(width, width, 3, stride, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(width)
-        self.conv3 = nn.Conv2d(width, out_channels, 1, bias=False)
-        self.bn3 = nn.BatchNorm2d(out_channels)
-        nn.init.zeros_(self.bn3.weight)
-        self.relu = nn.ReLU(inplace=True)
-        self.downsample = _make_downsample(in_channels, out_channels, stride)
-
-    def forward(self, features: Tensor) -> Tensor:
-        """(B, in, h, w) to (B, 4 width, h / stride, w / stride)."""
-        change = self.relu(self.bn1(self.conv1(features)))
-        change = self.relu(self.bn2(self.conv2(change)))
-        change = self.bn3(self.conv3(change))
-        return self.relu(change + self.downsample(features))
-
-
-def _make_downsample(in_channels: int, out_channels: int, stride: int) -> nn.Module:
-    if stride == 1 and in_channels == out_channels:
-        return nn.Identity()
-    return nn.Sequential(
-        nn.Conv2d(in_channels, out_channels, kernel_size=1, stride=stride, bias=False),
-        nn.BatchNorm2d(out_channels),
-    )

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from decomr_core.geometry.heatmaps import as_rows
 from decomr_core.networks.encoders.mobile_blocks import InvertedResidual, conv_relu6
-from decomr_core.networks.heatmaps import as_rows
 
 __all__ = ['NUM_KEYPOINTS', 'MoveNetEncoder', 'MoveNetFeatures']
 

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from decomr_core.networks.heatmaps import as_rows, averages_under_heatmaps
+from decomr_core.geometry.heatmaps import as_rows, averages_under_heatmaps
 
 
 @settings(max_examples=30, deadline=None)
