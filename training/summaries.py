@@ -4,7 +4,7 @@
         --people 50000 --seed 1 --out summaries
 
 While the encoder is frozen, its output (the *summary* of a crop) can be stored instead of the
-image: 9 kB per person instead of 200, and no encoder pass in each epoch. `training.pose_heads`
+image: 19 kB per crop instead of 200, and no encoder pass in each epoch. `training.pose_heads`
 trains on such a folder. Each person is stored twice, the second time mirrored. Several processes
 with different seeds may write to one folder. Existing files are kept: run an interrupted command
 again to continue it.
