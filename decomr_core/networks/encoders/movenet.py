@@ -41,6 +41,8 @@ PYRAMID = ((64, 32), (32, 24), (24, 24))
 HEAD_CHANNELS = 96
 CLOSE_CELLS = 1.8
 """Distance of a cell from the expected position at which a keypoint there counts half, cells."""
+TINY_SQUARE = 1e-6
+"""Smallest squared distance, cells: at 0 the square root has no gradient."""
 SHARPNESS = 3.0
 """Exponent of the keypoint scores in the averages under them. The heatmaps are wide: their mean
 would be drawn to the middle of the crop."""
@@ -72,16 +74,20 @@ class MoveNetFeatures:
             `MoveNetEncoder.grids`, and a summary of the whole crop (B, `MoveNetEncoder.summary`).
         """
         kind = self.pyramid.dtype
-        own = self._own_scores()
+        # bfloat16 would round a position to half a cell.
+        with torch.autocast(self.pyramid.device.type, enabled=False):
+            own = self._own_scores()
+            summary = self._summary(own).to(kind)
         scores = torch.cat([self.heatmaps.sigmoid(), own.exp().to(kind)], dim=1)
         pixels = torch.cat([self.levels[0], self.pyramid, scores], dim=1)
-        return (pixels, *self.levels[1:]), self._summary(own).to(kind)
+        return (pixels, *self.levels[1:]), summary
 
     def _own_scores(self) -> Tensor:
         """(B, 17, h, w) float32: logarithms of the scores, lower far from what is expected."""
         side = int(self.heatmaps.shape[3])
         gap = _cells(side, self.heatmaps) - self.expected[:, :, None]  # (B, 17, h w, 2)
-        closeness = -(gap.square().sum(dim=3).sqrt() / CLOSE_CELLS + 1).log()
+        distance = gap.square().sum(dim=3).clamp_min(TINY_SQUARE).sqrt()
+        closeness = -(distance / CLOSE_CELLS + 1).log()
         scores = functional.logsigmoid(self.heatmaps.float())
         return scores + closeness.unflatten(2, (side, side))
 
@@ -163,14 +169,15 @@ class MoveNetEncoder(nn.Module):
     def _expected(self, pyramid: Tensor) -> Tensor:
         """(B, 17, 2): the regression of the cells that are the person's centre, x and y, cells."""
         center = self.center_head(pyramid).float().flatten(1)
+        shifts = as_rows(self.regression_head(pyramid).float())  # y and x of each keypoint
         side = int(pyramid.shape[3])
         cells = _cells(side, center)
         distance = (cells - (side - 1) / 2).square().sum(dim=1).sqrt()
         # MoveNet's own rule: the score of a cell over its distance from the middle of the crop.
         weights = (center - (distance + CLOSE_CELLS * side / 4).log()).softmax(dim=1)[:, None]
-        shifts = as_rows(self.regression_head(pyramid).float())  # y and x of each keypoint
-        shift = (weights @ shifts).unflatten(2, (NUM_KEYPOINTS, 2))[:, 0]
-        return shift.flip(2) + weights @ cells
+        with torch.autocast(pyramid.device.type, enabled=False):
+            shift = (weights @ shifts).unflatten(2, (NUM_KEYPOINTS, 2))[:, 0]
+            return shift.flip(2) + weights @ cells
 
 
 class Separable(nn.Sequential):
