@@ -84,7 +84,7 @@ FROM_ROS = {
     'yolo_msgs',
 }
 FOREIGN_PATH = re.compile(r'(?<![\w.-])/(?:root|home/\w+|work)/|\.\./share[d]')
-MAX_WEIGHTS_BYTES = 16 * 2**20
+MAX_WEIGHTS_BYTES = 24 * 2**20
 
 
 def tracked_files() -> list[Path]:
