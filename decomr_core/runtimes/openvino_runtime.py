@@ -53,9 +53,9 @@ STAYS_FLOAT32 = re.compile(r'(?!/network/(cnet|lnet)/)|/network/cnet/encoder/(?!
 """Names of layers that stay float32 in fp16 and bf16. Outside of the two networks: normalisation,
 counting, positions and sums. In a ResNet encoder: the first half, a fifth of the time. Its
 rounding errors propagate through all later layers and move u and v of one pixel in ten thousand to
-another texel, which was half of the total error. Of a pose network: the whole encoder, because
-in bf16 BlazePose moved the vertices by 58 mm instead of 5, and the error of MoveNet's last features
-is a quarter of them."""
+another texel, which was half of the total error. Of a pose network: the whole encoder. In bf16
+BlazePose moved the vertices by 58 mm instead of 5, and MoveNet's last features are wrong by a
+quarter."""
 
 
 class OpenVinoRuntime:

@@ -78,9 +78,9 @@ def test_the_table_has_one_row_per_measurement_and_names_the_hardware(report):
 
 @pytest.mark.full_size
 def test_the_operations_are_counted():
-    """The paper's network needs 54.4 GFLOP in the authors' order of layers, `rt` a fortieth."""
+    """The paper's network needs 54.4 GFLOP in the authors' order of layers, `rt` a sixteenth."""
     assert gflop_of('paper') == pytest.approx(46.6, rel=0.01)
-    assert gflop_of('small') < gflop_of('rt') < 2
+    assert gflop_of('small') < gflop_of('rt') < 3.5
 
 
 @pytest.mark.full_size
