@@ -10,7 +10,7 @@ __all__ = ['PRETRAINED', 'PretrainedEncoder', 'ResNetEncoder']
 
 PretrainedEncoder = BlazePoseEncoder | MoveNetEncoder
 
-PRETRAINED: dict[str, type[BlazePoseEncoder] | type[MoveNetEncoder]] = {
+PRETRAINED: dict[str, type[PretrainedEncoder]] = {
     'blazepose': BlazePoseEncoder,
     'movenet': MoveNetEncoder,
 }

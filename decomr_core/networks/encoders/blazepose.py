@@ -17,7 +17,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from decomr_core.geometry.heatmaps import as_rows, averages_under_heatmaps
-from decomr_core.networks.encoders.mobile_blocks import InvertedResidual, conv_relu6
+from decomr_core.networks.encoders.mobile_blocks import (
+    SamePadded,
+    Separable,
+    conv_relu6,
+    doubled,
+    make_stages,
+)
 
 __all__ = ['NUM_LANDMARKS', 'BlazePoseEncoder', 'BlazePoseFeatures']
 
@@ -30,8 +36,6 @@ LANDMARK_VALUES, WORLD_VALUES = 5, 3
 TAIL_CHANNELS, TAIL_SIDE = 288, 2
 EXPANSION = 6
 """Channels of the last level, relative to those of the last stage."""
-
-
 STEM_CHANNELS = 16
 STAGES = (
     ((24, 64, 3), (24, 144, 3)),
@@ -117,7 +121,10 @@ class BlazePoseEncoder(nn.Module):
         """Makes the layers, randomly initialised."""
         super().__init__()
         self.stem = nn.Sequential(conv_relu6(3, 24, 3, stride=2), Separable(24, STEM_CHANNELS))
-        self.stages = _make_stages()
+        stages, last = make_stages(STEM_CHANNELS, STAGES), LEVELS[-1]
+        stages[-1].append(conv_relu6(STAGES[-1][-1][0], last, 1))
+        stages[-1].append(conv_relu6(last, last, 3, groups=last))
+        self.stages = nn.ModuleList(stages)
         self.laterals = nn.ModuleList(
             Separable(channels, PYRAMID_CHANNELS, has_relu=True) for channels in LEVELS
         )
@@ -143,8 +150,8 @@ class BlazePoseEncoder(nn.Module):
         for lateral, level in zip(
             reversed(self.laterals[:-1]), reversed(levels[:-1]), strict=True
         ):
-            pyramid = _doubled(pyramid) + lateral(level)
-        mask = self.mask_blocks(_doubled(self.mask_top(pyramid)) + self.mask_lateral(half))
+            pyramid = doubled(pyramid) + lateral(level)
+        mask = self.mask_blocks(doubled(self.mask_top(pyramid)) + self.mask_lateral(half))
         tail = self.tail(levels[-1])
         return BlazePoseFeatures(
             tuple(levels),
@@ -157,52 +164,24 @@ class BlazePoseEncoder(nn.Module):
         )
 
 
-class Separable(nn.Sequential):
-    """A depthwise 3x3 and a pointwise convolution: (B, in, h, w) to (B, out, h, w)."""
-
-    def __init__(self, in_channels: int, out_channels: int, has_relu: bool = False) -> None:
-        pointwise = (
-            conv_relu6(in_channels, out_channels, 1)
-            if has_relu
-            else nn.Conv2d(in_channels, out_channels, 1)
-        )
-        super().__init__(conv_relu6(in_channels, in_channels, 3, groups=in_channels), pointwise)
-
-
 class SeparableResidual(nn.Module):
     """A separable convolution with a skip connection; at stride 2 the skip is a max pooling."""
 
     def __init__(self, channels: int, stride: int = 1) -> None:
         super().__init__()
         self.stride = stride
-        self.depthwise = nn.Conv2d(
-            channels, channels, 3, stride, padding=2 - stride, groups=channels
+        self.depthwise = (
+            nn.Conv2d(channels, channels, 3, padding=1, groups=channels)
+            if stride == 1
+            else SamePadded(channels, channels, 3, stride, groups=channels)
         )
         self.pointwise = nn.Conv2d(channels, channels, 1)
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, c, h, w) to (B, c, h / stride, w / stride)."""
-        if self.stride == 1:
-            padded, skip = features, features
-        else:  # TensorFlow's "same" padding: the odd row and column are at the bottom right
-            padded = functional.pad(features, (0, 1, 0, 1))
-            skip = functional.max_pool2d(features, 2)
-        change = self.pointwise(functional.relu6(self.depthwise(padded)))
+        skip = features if self.stride == 1 else functional.max_pool2d(features, 2)
+        change = self.pointwise(functional.relu6(self.depthwise(features)))
         return functional.relu6(skip + change)
-
-
-def _make_stages() -> nn.ModuleList:
-    stages, channels = [], STEM_CHANNELS
-    for blocks in STAGES:
-        layers: list[nn.Module] = []
-        for index, (out_channels, middle, kernel) in enumerate(blocks):
-            stride = 1 if index else 2
-            layers.append(InvertedResidual(channels, out_channels, middle, kernel, stride))
-            channels = out_channels
-        stages.append(layers)
-    last = LEVELS[-1]
-    stages[-1] += [conv_relu6(channels, last, 1), conv_relu6(last, last, 3, groups=last)]
-    return nn.ModuleList(nn.Sequential(*layers) for layers in stages)
 
 
 def _halving(channels: int, num_blocks: int) -> nn.Sequential:
@@ -211,7 +190,3 @@ def _halving(channels: int, num_blocks: int) -> nn.Sequential:
         SeparableResidual(channels, 2),
         *(SeparableResidual(channels) for _ in range(num_blocks - 1)),
     )
-
-
-def _doubled(features: Tensor) -> Tensor:
-    return functional.interpolate(features, scale_factor=2, mode='bilinear', align_corners=False)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from decomr_core.geometry.heatmaps import as_rows
-from decomr_core.networks.encoders.mobile_blocks import InvertedResidual, conv_relu6
+from decomr_core.networks.encoders.mobile_blocks import Separable, conv_relu6, doubled, make_stages
 
 __all__ = ['NUM_KEYPOINTS', 'MoveNetEncoder', 'MoveNetFeatures']
 
@@ -26,13 +26,13 @@ NUM_KEYPOINTS = 17
 STEM = 56, 32
 """Channels at half of the crop's resolution: of the first convolution, and behind its block."""
 STAGES = (
-    ((40, 192), (40, 240)),
-    ((56, 240), (56, 336), (56, 336)),
-    ((112, 336), *[(112, 672)] * 3, (168, 672), *[(168, 1008)] * 2),
-    ((280, 1008), *[(280, 1680)] * 2, (560, 1680)),
+    ((40, 192, 3), (40, 240, 3)),
+    ((56, 240, 3), (56, 336, 3), (56, 336, 3)),
+    ((112, 336, 3), *[(112, 672, 3)] * 3, (168, 672, 3), *[(168, 1008, 3)] * 2),
+    ((280, 1008, 3), *[(280, 1680, 3)] * 2, (560, 1680, 3)),
 )
-"""(channels, hidden channels) of each inverted residual block; the first one of a stage halves the
-resolution."""
+"""(channels, hidden channels, kernel side) of each inverted residual block; the first of a stage
+halves the resolution."""
 PYRAMID_TAP = 3
 """The pyramid reads stage 3 behind its block of this number, before its channels grow."""
 LAST_CHANNELS = 1280
@@ -123,20 +123,9 @@ class MoveNetEncoder(nn.Module):
         self.stem = nn.Sequential(
             conv_relu6(3, STEM[0], 3, 2, is_same_padded=True), Separable(*STEM)
         )
-        stages, channels = [], STEM[1]
-        for blocks in STAGES:
-            layers: list[nn.Module] = []
-            for index, (out_channels, middle) in enumerate(blocks):
-                stride = 1 if index else 2
-                layers.append(
-                    InvertedResidual(
-                        channels, out_channels, middle, 3, stride, is_same_padded=True
-                    )
-                )
-                channels = out_channels
-            stages.append(layers)
-        stages[-1].append(conv_relu6(channels, LAST_CHANNELS, 1))
-        self.stages = nn.ModuleList(nn.Sequential(*layers) for layers in stages)
+        stages = make_stages(STEM[1], STAGES, is_same_padded=True)
+        stages[-1].append(conv_relu6(STAGES[-1][-1][0], LAST_CHANNELS, 1))
+        self.stages = nn.ModuleList(stages)
         self.top = nn.Conv2d(LAST_CHANNELS, PYRAMID[0][0], 1)
         tapped = STAGES[2][PYRAMID_TAP][0], STAGES[1][-1][0], STAGES[0][-1][0]
         self.laterals = nn.ModuleList(
@@ -158,7 +147,7 @@ class MoveNetEncoder(nn.Module):
         pyramid = self.top(at_32)
         levels = tapped, at_8, at_4
         for lateral, mixer, level in zip(self.laterals, self.mixers, levels, strict=True):
-            pyramid = mixer(_doubled(pyramid) + lateral(level))
+            pyramid = mixer(doubled(pyramid) + lateral(level))
         return MoveNetFeatures(
             (at_4, at_8, at_16, at_32),
             pyramid,
@@ -178,16 +167,6 @@ class MoveNetEncoder(nn.Module):
         with torch.autocast(pyramid.device.type, enabled=False):
             shift = (weights @ shifts).unflatten(2, (NUM_KEYPOINTS, 2))[:, 0]
             return shift.flip(2) + weights @ cells
-
-
-class Separable(nn.Sequential):
-    """A depthwise convolution with ReLU6, and a pointwise one without."""
-
-    def __init__(self, in_channels: int, out_channels: int) -> None:
-        super().__init__(
-            conv_relu6(in_channels, in_channels, 3, groups=in_channels),
-            nn.Conv2d(in_channels, out_channels, 1),
-        )
 
 
 class Smoothing(nn.Sequential):
@@ -218,7 +197,3 @@ def _cells(side: int, like: Tensor) -> Tensor:
     line = torch.arange(side, dtype=torch.float32, device=like.device)
     y, x = torch.meshgrid(line, line, indexing='ij')
     return torch.stack([x.flatten(), y.flatten()], dim=1)
-
-
-def _doubled(features: Tensor) -> Tensor:
-    return functional.interpolate(features, scale_factor=2, mode='bilinear', align_corners=False)
