@@ -1,4 +1,8 @@
-"""The results of an ablation: one JSON file, and the scores of every image of each run."""
+"""The results of an ablation: one JSON file, and the scores of every image of each run.
+
+The JSON file alone has all that the report of several seeds needs. The scores of the images give
+the intervals if there is one seed.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import scipy.stats
 import torch
 
 from decomr_core import __version__
@@ -27,7 +32,7 @@ from training.loop.train_config import PACE, TrainConfig
 __all__ = ['AblationResults', 'Cell', 'Run', 'hardware', 'mean_with_interval', 'versions']
 
 RESULTS, SCORES, LOCK = 'results.json', 'scores.npz', 'results.lock'
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 NEEDED = ('format_version', 'config', 'budget', 'images', 'runs', 'cells', 'comparisons')
 NEEDED_OF_CELL = ('uv_map', 'lnet_input', 'scores')
 # Joint errors for which differences between cells are reported.
@@ -138,32 +143,85 @@ class AblationResults:
             self.values['runs'][run.name] = {
                 **dataclasses.asdict(run.cell),
                 'seed': run.seed,
+                'scores': {name: _mean(name, values) for name, values in scores.items()},
                 **facts,
             }
-            read = {cell: found for cell in self.grid if (found := self._scores(cell))}
-            for cell, of_seeds in read.items():
-                self.values['cells'][cell.name] = {
-                    **dataclasses.asdict(cell),
-                    'seeds': sorted(of_seeds),
-                    'scores': {
-                        name: _mean_over_seeds(
-                            name, [of_seeds[seed][name] for seed in sorted(of_seeds)]
-                        )
-                        for name in next(iter(of_seeds.values()))
-                    },
-                }
-            self.values['comparisons'] = _comparisons(read)
+            self.compare()
             self.write()
 
-    def _scores(self, cell: Cell) -> dict[int, dict[str, np.ndarray]]:
-        """The scores of each image of a cell by seed, as far as its runs are finished."""
-        return {
-            run.seed: scores
-            for run in self.runs
-            if run.cell == cell
-            and self.is_finished(run)
-            and (scores := _read_scores(self.folder / run.name / SCORES)) is not None
+    def compare(self) -> None:
+        """Computes the cells and their differences from the runs."""
+        means = {cell: found for cell in self.grid if (found := self._means(cell))}
+        images = {
+            cell: _read_scores(self.folder / Run(cell, next(iter(of_seeds))).name / SCORES)
+            for cell, of_seeds in means.items()
+            if len(of_seeds) == 1  # only then the interval is that over the images
         }
+        for cell, of_seeds in means.items():
+            alone = images.get(cell)
+            if len(of_seeds) == 1 and alone is None:
+                continue
+            self.values['cells'][cell.name] = {
+                **dataclasses.asdict(cell),
+                'seeds': sorted(of_seeds),
+                'scores': {
+                    name: _over_seeds(
+                        name,
+                        [of_seeds[seed][name] for seed in sorted(of_seeds)],
+                        None if alone is None else alone[name],
+                    )
+                    for name in next(iter(of_seeds.values()))
+                },
+            }
+        self.values['comparisons'] = self._comparisons(means)
+
+    def _means(self, cell: Cell) -> dict[int, dict[str, float | None]]:
+        """The mean scores of a cell by seed, as far as its runs are finished."""
+        return {
+            run.seed: self.values['runs'][run.name]['scores']
+            for run in self.runs
+            if run.cell == cell and self.is_finished(run)
+        }
+
+    def _comparisons(
+        self, means: dict[Cell, dict[int, dict[str, float | None]]]
+    ) -> list[dict[str, Any]]:
+        """Differences between any two cells, of the seeds that both have.
+
+        With the same seed and on the same images, the difference of two networks varies much less
+        than their scores.
+        """
+        rows = []
+        for first, second in itertools.combinations(means, 2):
+            seeds = sorted(means[first].keys() & means[second].keys())
+            if not seeds:
+                continue
+            images = self._paired_images(first, second, seeds)
+            if len(seeds) == 1 and images is None:
+                continue
+            row: dict[str, Any] = {'cell': second.name, 'minus': first.name, 'seeds': seeds}
+            for metric in COMPARED:
+                gaps = [
+                    _difference(means[second][seed][metric], means[first][seed][metric])
+                    for seed in seeds
+                ]
+                row[metric] = _over_seeds(metric, gaps, None if images is None else images[metric])
+            rows.append(row)
+        return rows
+
+    def _paired_images(
+        self, first: Cell, second: Cell, seeds: list[int]
+    ) -> dict[str, np.ndarray] | None:
+        """The differences on each image (K,) by metric, for one seed; else None."""
+        if len(seeds) > 1:
+            return None
+        before, after = (
+            _read_scores(self.folder / Run(cell, seeds[0]).name / SCORES)
+            for cell in (first, second)
+        )
+        if before is None or after is None:
+            return None
+        return {metric: after[metric] - before[metric] for metric in COMPARED}
 
     def write(self) -> None:
         """Replaces the file atomically."""
@@ -182,11 +240,7 @@ def mean_with_interval(values: np.ndarray) -> dict[str, float | None]:
     """
     if not len(values):
         return dict.fromkeys(('mean', 'low', 'high'))
-    low, high = bootstrap_interval(values)
-    return {
-        name: round(float(value), DECIMALS)
-        for name, value in (('mean', values.mean()), ('low', low), ('high', high))
-    }
+    return _rounded(float(values.mean()), *bootstrap_interval(values))
 
 
 def hardware() -> dict[str, Any]:
@@ -210,46 +264,45 @@ def versions() -> dict[str, str]:
     }
 
 
-def _mean_over_seeds(name: str, of_seeds: list[np.ndarray]) -> dict[str, Any]:
-    """The mean over seeds and images, its interval over the images, and the mean of each seed.
+def _mean(name: str, of_images: np.ndarray) -> float | None:
+    """The mean of the scores (K,) of images; None if a score that may be unknown is."""
+    values = _known(name, of_images)
+    return round(float(values.mean()), DECIMALS) if len(values) else None
+
+
+def _known(name: str, of_images: np.ndarray) -> np.ndarray:
+    return of_images[~np.isnan(of_images)] if name in MAY_BE_UNKNOWN else of_images
+
+
+def _difference(value: float | None, minus: float | None) -> float | None:
+    return None if value is None or minus is None else round(value - minus, DECIMALS)
+
+
+def _over_seeds(name: str, means: list[float | None], images: np.ndarray | None) -> dict[str, Any]:
+    """The mean over the seeds, and its 95 % interval.
+
+    With several seeds it is Student's interval over them: it covers what differs from training to
+    training. With one it is the bootstrap interval over the images.
 
     Args:
         name: the score.
-        of_seeds: (K,) scores of the same images for each seed; NaN if a score that may be
-            unknown is.
+        means: the mean of each seed; None if the score is unknown.
+        images: (K,) the scores of the images, if there is one seed.
     """
-    values = np.ma.array(of_seeds, np.float64)
-    if name in MAY_BE_UNKNOWN:
-        values = np.ma.masked_invalid(values)
-    means = [own.compressed().mean() if own.count() else None for own in values]
+    known = np.array([mean for mean in means if mean is not None])
+    if len(known) > 1:
+        half = scipy.stats.t.ppf(0.975, len(known) - 1) * scipy.stats.sem(known)
+        found = _rounded(known.mean(), known.mean() - half, known.mean() + half)
+    else:
+        found = mean_with_interval(np.zeros(0) if images is None else _known(name, images))
+    return {**found, 'by_seed': means}
+
+
+def _rounded(mean: float, low: float, high: float) -> dict[str, float | None]:
     return {
-        **mean_with_interval(values.mean(axis=0).compressed()),
-        'by_seed': [None if mean is None else round(float(mean), DECIMALS) for mean in means],
+        key: round(float(value), DECIMALS)
+        for key, value in (('mean', mean), ('low', low), ('high', high))
     }
-
-
-def _comparisons(scores: dict[Cell, dict[int, dict[str, np.ndarray]]]) -> list[dict[str, Any]]:
-    """Paired differences between any two cells, of the seeds that both have.
-
-    On the same images, the difference of two networks varies much less than their scores.
-
-    Args:
-        scores: (K,) scores by cell, seed and name.
-    """
-    rows = []
-    for first, second in itertools.combinations(scores, 2):
-        seeds = sorted(scores[first].keys() & scores[second].keys())
-        if not seeds:
-            continue
-        differences = {
-            metric: _mean_over_seeds(
-                metric,
-                [scores[second][seed][metric] - scores[first][seed][metric] for seed in seeds],
-            )
-            for metric in COMPARED
-        }
-        rows.append({'cell': second.name, 'minus': first.name, 'seeds': seeds, **differences})
-    return rows
 
 
 def _empty_results(config: dict[str, Any]) -> dict[str, Any]:

@@ -275,25 +275,41 @@ def test_a_cell_has_the_mean_of_its_seeds_and_the_mean_of_each(tmp_path):
     assert (found['mean'], found['by_seed']) == (-1, [-1])
     _add(results, second, 5, [43, 53, 63])
     found = find_comparison(results, second, first, 'pa_mpjpe_mm')
-    assert (found['mean'], found['low'], found['by_seed']) == (1, 1, [-1, 3])
+    assert (found['mean'], found['by_seed']) == (1, [-1, 3])
+    # Student's interval of two values: 12.706 times half of their distance.
+    assert found['high'] - 1 == pytest.approx(12.706 * 2, rel=1e-4)
     text = table(results)
-    assert '| +1.0 [+1.0, +1.0]; -1.0, +3.0 |' in text and 'seeds 3, 5' in text
+    assert '| +1.0 [-24.4, +26.4]; -1.0, +3.0 |' in text and 'seeds 3, 5' in text
 
 
-def test_seeds_that_disagree_give_no_clear_difference():
-    whole = [('conventional', 'global+local'), ('continuous', 'global+local')]
-    difference = {'mean': -2.0, 'low': -3.0, 'high': -1.0, 'by_seed': [-6.0, 2.0]}
-    rows = [
-        {
-            'cell': 'continuous_global+local',
-            'minus': 'conventional_global+local',
-            'pa_mpjpe_mm': difference,
-            'mpjpe_mm': difference,
-        }
-    ]
-    assert finding(example({whole[0]: 100.0, whole[1]: 98.0}, rows)).startswith('No clear')
-    difference['by_seed'] = [-2.5, -1.5]
-    assert finding(example({whole[0]: 100.0, whole[1]: 98.0}, rows)).startswith('PA-MPJPE is 2.0')
+def test_several_seeds_need_no_scores_of_single_images(tmp_path):
+    config = example({}).values['config'] | {'seeds': [3, 5]}
+    results = AblationResults(tmp_path, config)
+    first, second = Cell('conventional', 'local'), Cell('continuous', 'local')
+    for cell, shift in ((first, 0), (second, 2)):
+        for seed in (3, 5):
+            _add(results, cell, seed, np.array([10, 20, 30]) + shift + seed)
+    before = json.loads(results.path.read_text())
+    for path in tmp_path.rglob('scores.npz'):
+        path.unlink()
+    again = AblationResults(tmp_path)
+    again.compare()
+    assert again.values['cells'] == before['cells']
+    assert again.values['comparisons'] == before['comparisons']
+    assert find_comparison(again, second, first, 'mpjpe_mm')['mean'] == 2
+
+
+def test_seeds_that_disagree_give_no_clear_difference(tmp_path):
+    results = AblationResults(tmp_path, example({}).values['config'] | {'seeds': [3, 5, 8]})
+    first, second = Cell('conventional', 'global+local'), Cell('continuous', 'global+local')
+    for seed, gap in ((3, -6), (5, 2), (8, -3)):
+        _add(results, first, seed, [10, 20, 30])
+        _add(results, second, seed, np.array([10, 20, 30]) + gap)
+    assert finding(results).startswith('No clear')
+    for seed, gap in ((3, -6), (5, -5), (8, -6)):
+        (tmp_path / Run(second, seed).name).rename(tmp_path / f'old{seed}')
+        _add(results, second, seed, np.array([10, 20, 30]) + gap)
+    assert finding(results).startswith('PA-MPJPE is 5.7 mm lower')
 
 
 @pytest.mark.parametrize('seeds', [(), (1, 1), (-1,), (1000,)])
@@ -337,9 +353,9 @@ def test_a_cell_that_is_not_in_the_grid_is_rejected_with_the_known_ones(tmp_path
 @pytest.mark.parametrize(
     ('content', 'message'),
     [
-        ('{"format_version": 2, "cel', 'is damaged'),
+        ('{"format_version": 3, "cel', 'is damaged'),
         ('[1, 2]', 'contains a list'),
-        ('{"format_version": 2}', 'lacks config, budget'),
+        ('{"format_version": 3}', 'lacks config, budget'),
     ],
 )
 @pytest.mark.parametrize('more', [(), ('--report',)])
