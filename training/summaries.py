@@ -16,15 +16,12 @@ import argparse
 import hashlib
 import logging
 import sys
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from decomr_core.base.files import replacing
 from decomr_core.body_models import BodyModel, load_body
 from decomr_core.body_models.joints import MIRRORED_JOINTS
 from decomr_core.networks import checkpoint
@@ -35,6 +32,7 @@ from training.loop.command_line import config_parser
 from training.loop.train_config import TrainConfig
 from training.records.root_frame import root_frame_body
 from training.records.rotations import MIRROR
+from training.records.shards import read_shards, write_shards
 from training.records.tensor_batch import TensorBatch
 from training.synthetic.held_out import HELD_OUT_SEED
 from training.synthetic.people import SyntheticPeople
@@ -50,6 +48,7 @@ __all__ = [
     'write_summaries',
 ]
 
+ORIGIN = 'encoder'
 SHARD_PEOPLE = 1000
 """Rendered people per file."""
 LARGEST_HALF = 60000.0
@@ -152,29 +151,17 @@ def write_summaries(network: DecoMR, people: SyntheticPeople, count: int, out: P
         ValueError: a file in the folder comes from another encoder.
         OSError: the folder cannot be written.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    size, encoder = people.config.batch_size, encoder_hash(network)
-    for shard in range(-(-count // SHARD_PEOPLE)):
-        path = out / f'seed{people.seed}_{shard:05d}.safetensors'
-        if path.exists():
-            _check_encoder(path, encoder)
-            continue
+    per_file = SHARD_PEOPLE // people.config.batch_size
+
+    def summaries_of(shard: int) -> Summaries:
         parts = []
-        first = shard * (SHARD_PEOPLE // size)
-        for number in range(first, first + SHARD_PEOPLE // size):
+        for number in range(shard * per_file, (shard + 1) * per_file):
             batch = people.batch(number)
             parts += [summarise(network, batch), summarise(network, mirrored(batch, people.body))]
-        summaries = Summaries.concatenate(parts)
-        with replacing(path) as temporary:
-            save_file(
-                {
-                    item.name: getattr(summaries, item.name).contiguous()
-                    for item in fields(Summaries)
-                },
-                temporary,
-                {'encoder': encoder},
-            )
-        logger.info('%s: %d crops', path, len(summaries))
+        return Summaries.concatenate(parts)
+
+    names = [f'seed{people.seed}_{shard:05d}' for shard in range(-(-count // SHARD_PEOPLE))]
+    write_shards(out, names, summaries_of, ORIGIN, encoder_hash(network))
 
 
 def read_summaries(folders: list[Path], encoder: str) -> Summaries:
@@ -188,30 +175,7 @@ def read_summaries(folders: list[Path], encoder: str) -> Summaries:
         FileNotFoundError: a folder has no summaries.
         ValueError: a file is damaged, or comes from another encoder.
     """
-    parts = []
-    for folder in folders:
-        paths = sorted(folder.glob('*.safetensors'))
-        if not paths:
-            raise FileNotFoundError(
-                f'{folder} has no summaries; write some: python -m training.summaries --out FOLDER'
-            )
-        for path in paths:
-            _check_encoder(path, encoder)
-            parts.append(Summaries(**load_file(path)))
-    return Summaries.concatenate(parts)
-
-
-def _check_encoder(path: Path, encoder: str) -> None:
-    try:
-        with safe_open(path, 'pt') as file:
-            found = (file.metadata() or {}).get('encoder', '')
-    except SafetensorError as error:
-        raise ValueError(f'{path} is damaged ({error}); delete it and write it again') from error
-    if found != encoder:
-        raise ValueError(
-            f'{path} was made with another encoder ({found[:12]}) than that of the '
-            f'weights ({encoder[:12]}); use another folder'
-        )
+    return read_shards(Summaries, folders, ORIGIN, encoder, 'training.summaries')
 
 
 def main(arguments: list[str] | None = None) -> int:
