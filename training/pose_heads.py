@@ -18,31 +18,27 @@ import math
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from decomr_core.body_models import BodyModel, load_body
-from decomr_core.measures import losses
 from decomr_core.measures.metrics import pa_mpjpe_mm
 from decomr_core.networks import checkpoint
+from decomr_core.networks.blocks import OutputHead
 from decomr_core.networks.cnet import GridDecoder
 from decomr_core.networks.decomr import DecoMR
-from decomr_core.uv.location_map import weight_map
 from decomr_core.uv.uv_map import UVMap, load_uv_map
 from training.loop.bfloat16 import has_bfloat16
+from training.posed_surface import Posed, PosedSurface
 from training.summaries import Summaries, encoder_hash, read_summaries
 
-__all__ = ['PoseHeadOptions', 'PoseHeads', 'posed_error_mm', 'texel_edge_loss', 'train_pose_heads']
+__all__ = ['PoseHeadOptions', 'PoseHeads', 'posed_error_mm', 'train_pose_heads']
 
 WARMUP_STEPS = 200
 CLIP_NORM = 1.0
-JOINTS_2D_WEIGHT = 10.0
-"""As in config/training/train_rt.yaml."""
-TEXEL_EDGES_WEIGHT = 10.0
-"""As the edges of the mesh in config/training/train_rt.yaml."""
 KEEP_WEIGHT = 0.1
 """Weight of the change of the other readers' outputs, in units of their standard deviations."""
 PROBED_AT_ONCE = 500
@@ -77,70 +73,38 @@ class PoseHeadOptions:
             raise ValueError('dropout must be 0 to below 1, weight_decay 0 or more')
 
 
-class Posed(NamedTuple):
-    """Output of the heads for a batch.
-
-    Attributes:
-        features: (B, G) global features.
-        location_map: (B, 3, R, R) the posed reference map, metres, root frame.
-        camera: (B, 3) weak perspective.
-        joints: (B, 24, 3) metres, root frame.
-    """
-
-    features: Tensor
-    location_map: Tensor
-    camera: Tensor
-    joints: Tensor
-
-
 class PoseHeads(nn.Module):
     """The part of a network between the encoder's summary and the posed reference map.
-
-    Joints are computed from the location map by one matrix. The network itself first reads
-    vertices, which texels carry with the template's detail. The joints of the built-in body are
-    3.5 mm apart on average.
 
     Args:
         network: its layers are used, not copied.
         body: its body.
         uv_map: its UV map.
-    """
 
-    network: DecoMR
-    texel_weights: Tensor
-    joints_of_texels: Tensor
-    joints_offset: Tensor
+    Raises:
+        ValueError: the network has no pose components.
+    """
 
     def __init__(self, network: DecoMR, body: BodyModel, uv_map: UVMap) -> None:
         super().__init__()
+        self.surface = PosedSurface(network, body, uv_map)
         lnet, decoder = network.lnet, network.cnet.decoder
-        if (
-            lnet.posed_head is None
-            or lnet.global_head is None
-            or not isinstance(decoder, GridDecoder)
-        ):
+        if lnet.global_head is None or not isinstance(decoder, GridDecoder):
             raise ValueError(
-                'the network has no pretrained encoder, no pose '
-                'components, or an LNet that does not read the global feature; use '
-                'weights of the preset rt'
+                'the network has no pretrained encoder, or an LNet that does not read the global '
+                'feature; use weights of the preset rt'
             )
-        self.network, self.posed = network, lnet.posed_head
+        self.network, self.posed = network, cast('OutputHead', lnet.posed_head)
         self.readers: tuple[nn.Module, ...] = (decoder.of_crop, lnet.global_head)
-        side = network.config.uv_resolution
-        self.register_buffer('texel_weights', weight_map(body, uv_map, side))
-        with torch.no_grad():
-            weights, offsets = network.joints_of_texels(network.lnet.reference_location_map)
-        self.register_buffer('joints_of_texels', weights)
-        self.register_buffer('joints_offset', offsets)
 
-    def forward(self, summaries: Tensor) -> Posed:
-        """Poses the people of summaries (B, S), float32."""
+    def forward(self, summaries: Tensor) -> tuple[Posed, Tensor]:
+        """Poses the people of summaries (B, S), float32.
+
+        Returns:
+            The posed surfaces, and the global features (B, G).
+        """
         features = self.network.cnet.global_head(summaries)
-        change, camera = self.network.lnet.pose(features)
-        assert change is not None  # checked by the constructor
-        location_map = self.network.lnet.reference_location_map + change
-        joints = self._joints(location_map) + self.joints_offset
-        return Posed(features, location_map, camera, joints)
+        return self.surface(self.network.lnet.pose(features)), features
 
     def other_outputs(self, features: Tensor) -> list[Tensor]:
         """What the decoder and LNet read from the global feature (B, G)."""
@@ -155,45 +119,6 @@ class PoseHeads(nn.Module):
         parts = (network.cnet.global_head, *self.readers, network.lnet.camera_head, self.posed)
         components = self.posed[-1].weight
         return [value for part in parts for value in part.parameters() if value is not components]
-
-    def losses(self, posed: Posed, truth: Summaries) -> Tensor:
-        """The loss that `training.train` calls `posed`, and `texel_edge_loss`; a scalar."""
-        projected = losses.project_to_crop(posed.joints, posed.camera)
-        true_map = truth.location_maps.float()
-        return (
-            losses.location_map_loss(posed.location_map, true_map, self.texel_weights)
-            + TEXEL_EDGES_WEIGHT
-            * texel_edge_loss(posed.location_map.float(), true_map, self.texel_weights > 0)
-            + losses.joints_3d_loss(posed.joints, truth.joints)
-            + JOINTS_2D_WEIGHT
-            * losses.joints_2d_loss(projected, truth.joints_2d[..., :2], truth.joints_2d[..., 2])
-        )
-
-    def _joints(self, location_map: Tensor) -> Tensor:
-        # float32: bfloat16 would round a metre to 4 mm.
-        with torch.autocast('cpu', enabled=False):
-            return torch.einsum(
-                'jt,bct->bjc', self.joints_of_texels, location_map.float().flatten(2)
-            )
-
-
-def texel_edge_loss(pred: Tensor, truth: Tensor, is_inside: Tensor) -> Tensor:
-    """l1 between the distances of neighbouring texels in two location maps, metres.
-
-    Without it the heads learn poses whose surface is stretched.
-
-    Args:
-        pred: (B, 3, R, R) location maps, metres.
-        truth: (B, 3, R, R) the true ones.
-        is_inside: (R, R) bool, the texels of the UV map. Both neighbours must be inside.
-    """
-    differences = []
-    for dim in (-2, -1):
-        last = is_inside.shape[dim] - 1
-        both = is_inside.narrow(dim, 0, last) & is_inside.narrow(dim, 1, last)
-        lengths = [values.diff(dim=dim).norm(dim=1)[:, both] for values in (pred, truth)]
-        differences.append((lengths[0] - lengths[1]).abs())
-    return torch.cat(differences, dim=1).mean()
 
 
 def train_pose_heads(
@@ -248,7 +173,7 @@ def posed_error_mm(network: DecoMR, body: BodyModel, uv_map: UVMap, people: Summ
     """Mean PA-MPJPE of the posed reference map, without LNet's corrections, mm."""
     heads = PoseHeads(network, body, uv_map)
     errors = [
-        pa_mpjpe_mm(heads(part.summaries.float()).joints, part.joints)
+        pa_mpjpe_mm(heads(part.summaries.float())[0].joints, part.joints)
         for part in (
             people.part(slice(start, start + PROBED_AT_ONCE))
             for start in range(0, len(people), PROBED_AT_ONCE)
@@ -271,16 +196,17 @@ def _loss(
         means = cast('Tensor', heads.network.cnet.global_head[0].running_mean)
         summaries = torch.where(is_dropped, means, summaries)
     with torch.autocast('cpu', torch.bfloat16, enabled=has_bfloat16('cpu')):
-        posed = heads(summaries)
+        posed, features = heads(summaries)
         # Detached: the other readers adapt to the feature, and not the feature to them.
-        outputs = heads.other_outputs(posed.features.detach())
+        outputs = heads.other_outputs(features.detach())
     change = torch.stack(
         [
             (now / size - before).abs().mean()
             for now, before, size in zip(outputs, target, spread, strict=True)
         ]
     )
-    return heads.losses(posed, part) + KEEP_WEIGHT * change.sum()
+    of_surface = heads.surface.losses(posed, part.location_maps, part.joints, part.joints_2d)
+    return of_surface + KEEP_WEIGHT * change.sum()
 
 
 @torch.no_grad()

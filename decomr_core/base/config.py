@@ -58,6 +58,8 @@ class NetworkConfig:
             0 keeps the template. Needs a location map of the UV grid's resolution.
         joint_heatmaps: whether CNet also predicts where the body's joints are in the image.
             The alignment moves the surface's joints there. Ignored without pose components.
+        lifting_features: width of the layers that improve the pose by the joints in the image
+            (`LiftingHead`); 0 for no such step. Ignored without joint heatmaps.
         rigidity: how much the last step keeps the template's distances on the surface
             (`RigidSurface`), relative to the predicted places; 0 for no such step.
         squeezed_channels: number of channels to which a linear layer reduces the local features
@@ -110,6 +112,7 @@ class NetworkConfig:
     is_detailed: bool = False
     pose_components: int = 0
     joint_heatmaps: bool = False
+    lifting_features: int = 0
     rigidity: float = 0.0
     squeezed_channels: int = 0
     box_margin: float | None = None
@@ -224,6 +227,11 @@ class NetworkConfig:
         return self.joint_heatmaps and self.is_posed
 
     @property
+    def lifts(self) -> bool:
+        """Whether the joints in the image improve the pose."""
+        return self.lifting_features > 0 and self.locates_joints
+
+    @property
     def squeezes(self) -> bool:
         """Whether the local features are reduced to fewer channels before the warp."""
         return self.has_local_features and 0 < self.squeezed_channels < self.local_channels
@@ -301,6 +309,7 @@ PRESETS = {
         is_detailed=True,
         pose_components=128,
         joint_heatmaps=True,
+        lifting_features=384,
         rigidity=3.0,
         squeezed_channels=16,
         box_margin=0.05,

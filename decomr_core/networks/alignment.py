@@ -17,7 +17,7 @@ from decomr_core.geometry.heatmaps import averages_under_heatmaps
 from decomr_core.uv.location_map import project_location_map
 from decomr_core.uv.warp import WARP_CHANNELS, pixel_positions, reprojection_error
 
-__all__ = ['PixelAlignment']
+__all__ = ['PixelAlignment', 'joint_reliability']
 
 OUTLIER_SCALE = 0.25
 """Residual at which a texel or joint has a quarter of its weight (Geman and McClure's estimator),
@@ -81,7 +81,7 @@ class PixelAlignment(nn.Module):
         uv_features: Tensor,
         camera: Tensor,
         components: Tensor,
-        heatmaps: Tensor | None = None,
+        located: Tensor | None = None,
     ) -> Tensor:
         """The aligned location map.
 
@@ -90,13 +90,12 @@ class PixelAlignment(nn.Module):
             uv_features: (B, C + 3, r, r) from the warp.
             camera: (B, 3) weak perspective (s, tx, ty).
             components: (3 r r, K) change of the map per unit of each component.
-            heatmaps: (B, J, h, w) logits of each joint's position; None aligns with pixels alone.
+            located: (B, J, 3) from `locate_joints`; None aligns with pixels alone.
 
         Returns:
             (B, 3, r, r) float32, metres.
         """
         with torch.autocast(location_map.device.type, enabled=False):
-            located = None if heatmaps is None else self.locate_joints(heatmaps)
             return self._align(
                 location_map,
                 uv_features[:, -WARP_CHANNELS:].float(),
@@ -140,7 +139,8 @@ class PixelAlignment(nn.Module):
         error = reprojection_error(warped, location_map, camera).flatten(2)
         if located is not None:
             jacobian = self._with_joints(jacobian)
-            reliability = torch.cat([reliability, _joint_reliability(located)], dim=2)
+            of_joints = JOINT_WEIGHT * joint_reliability(located)[:, None]
+            reliability = torch.cat([reliability, of_joints], dim=2)
             joint_error = self._joint_error(location_map, camera, located)
             error = torch.cat([error, joint_error], dim=2)
             num_points += int(located.shape[1])
@@ -185,7 +185,13 @@ class PixelAlignment(nn.Module):
         return located[..., :2].transpose(1, 2) - projected
 
 
-def _joint_reliability(located: Tensor) -> Tensor:
-    """(B, 1, J): small for a joint with a wide heatmap."""
-    spread = located[:, None, :, 2] / JOINT_DEVIATION
-    return JOINT_WEIGHT / (1 + spread.square())
+def joint_reliability(located: Tensor) -> Tensor:
+    """How certain the positions of joints are.
+
+    Args:
+        located: (B, J, 3) from `PixelAlignment.locate_joints`.
+
+    Returns:
+        (B, J): near 1 for a joint with a narrow heatmap, near 0 for one with a wide heatmap.
+    """
+    return 1 / (1 + (located[..., 2] / JOINT_DEVIATION).square())

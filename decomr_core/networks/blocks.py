@@ -108,13 +108,20 @@ class OutputHead(nn.Sequential):
 
     def forward(self, features: Tensor) -> Tensor:
         """The output of the last layer, float32."""
-        *layers, last = self
-        for layer in layers:
+        return self.read(self.before_last(features))
+
+    def before_last(self, features: Tensor) -> Tensor:
+        """What the last layer reads."""
+        for layer in list(self)[:-1]:
             features = layer(features)
+        return features
+
+    def read(self, features: Tensor) -> Tensor:
+        """The last layer alone, float32."""
         if features.dtype != torch.float32:  # an export would keep a cast without effect
             features = features.float()
         with torch.autocast(features.device.type, enabled=False):
-            return last(features)
+            return self.last(features)
 
 
 class BottleneckBlock(nn.Module):

@@ -4,10 +4,12 @@ The parts run in this order, and only here are they put together:
 
 1. CNet, the correspondence network, predicts the IUV image and features of each crop.
 2. The warp carries the features of the pixels to the UV grid, by the IUV image.
-3. LNet, the localisation network, predicts the location map and the camera from them.
-4. The alignment, in presets with pose components, moves the surface onto the pixels that show it.
-5. The rigid surface, in the same presets, takes the stretch out of the surface.
-6. Vertices and joints are read from the location map.
+3. A first pose, in presets with pose components, and the camera follow from the global feature.
+   The lifting improves them by the positions of the joints in the image.
+4. LNet, the localisation network, predicts the location map from the features and the pose.
+5. The alignment, in presets with pose components, moves the surface onto the pixels that show it.
+6. The rigid surface, in the same presets, takes the stretch out of the surface.
+7. Vertices and joints are read from the location map.
 
 `base/structures.py` defines the frames and the shape letters.
 """
@@ -25,6 +27,7 @@ from decomr_core.base.structures import NetworkOutput
 from decomr_core.body_models.frames import in_root_frame
 from decomr_core.networks.alignment import PixelAlignment
 from decomr_core.networks.cnet import CNet
+from decomr_core.networks.lifting import LiftingHead
 from decomr_core.networks.lnet import LNet
 from decomr_core.networks.rigid_surface import RigidSurface
 from decomr_core.uv.location_map import LocationMapper
@@ -49,7 +52,9 @@ class DecoMR(nn.Module):
         body_name, body_hash, uv_hash: the body and the UV map it was made for.
         location_mapper: vertices to location maps of R x R texels and back.
         cnet: images to IUV images and features.
-        lnet: features on the UV grid to location maps and cameras.
+        lnet: features to poses and cameras, and features on the UV grid to location maps.
+        lifting: improves the pose by the joints in the image; None without
+            `NetworkConfig.lifts`.
         alignment: moves the surface within LNet's pose components so that it projects onto the
             pixels that show it; None without pose components (`NetworkConfig.is_posed`).
         rigid_surface: lessens the stretch of the surface; None without `NetworkConfig.rigidity`.
@@ -96,6 +101,9 @@ class DecoMR(nn.Module):
         )
         self.cnet = CNet(config)
         self.lnet = LNet(config, grid_mapper.location_map_from_vertices(template), reference)
+        self.lifting = (
+            LiftingHead(config.pose_components, config.lifting_features) if config.lifts else None
+        )
         self.alignment = self._make_alignment(reference)
         faces = torch.as_tensor(body.faces).long()
         self.rigid_surface = (
@@ -106,8 +114,8 @@ class DecoMR(nn.Module):
 
     @property
     def pose_layers(self) -> list[nn.Module]:
-        """The layers that compute the global feature, and from it pose and camera."""
-        layers = [self.cnet.global_head, self.lnet.camera_head, self.lnet.posed_head]
+        """The layers that compute the global feature, and pose and camera before LNet."""
+        layers = [self.cnet.global_head, self.lnet.camera_head, self.lnet.posed_head, self.lifting]
         return [layer for layer in layers if layer is not None]
 
     def forward(self, images: Tensor, guide_iuv: Tensor | None = None) -> NetworkOutput:
@@ -160,17 +168,21 @@ class DecoMR(nn.Module):
         """
         guide = iuv if guide_iuv is None else guide_iuv
         uv_features = self._warp(images, local_features, guide)
-        location_map, camera = self.lnet(uv_features, global_features)
+        if heatmaps is None:
+            heatmaps = self.joint_heatmaps(local_features)
+        located = None if heatmaps is None else PixelAlignment.locate_joints(heatmaps)
+        pose = self.lnet.pose(global_features)
+        if self.lifting is not None:
+            pose = self.lifting(pose, located)
+        location_map = self.lnet(uv_features, global_features, pose)
         if self.alignment is not None:
-            if heatmaps is None:
-                heatmaps = self.joint_heatmaps(local_features)
             location_map = self.alignment(
-                location_map, uv_features, camera, self.lnet.pose_components, heatmaps
+                location_map, uv_features, pose.camera, self.lnet.pose_components, located
             )
         if self.rigid_surface is not None:
             location_map = self.rigid_surface(location_map)
         vertices, joints = self.read_surface(location_map)
-        return NetworkOutput(iuv, vertices, joints, camera, location_map)
+        return NetworkOutput(iuv, vertices, joints, pose.camera, location_map)
 
     def read_surface(self, location_map: Tensor) -> tuple[Tensor, Tensor]:
         """Reads the mesh from a location map.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -18,13 +18,25 @@ from decomr_core.networks.blocks import (
 )
 from decomr_core.uv.warp import WARP_CHANNELS, reprojection_error
 
-__all__ = ['Hourglass', 'LNet', 'TexelProjection']
+__all__ = ['Hourglass', 'LNet', 'Pose', 'TexelProjection']
 
 # Channels of the reference map: x, y, z in metres.
 POINT_CHANNELS = 3
 # Channels of the reprojection error of a posed reference map: crop x and y.
 ERROR_CHANNELS = 2
 LEAKY_SLOPE = 0.2
+
+
+class Pose(NamedTuple):
+    """What is known of B people before LNet.
+
+    Attributes:
+        coefficients: (B, K) of the pose components; None if the preset has none.
+        camera: (B, 3) weak perspective (s, tx, ty), float32.
+    """
+
+    coefficients: Tensor | None
+    camera: Tensor
 
 
 class LNet(nn.Module):
@@ -83,33 +95,30 @@ class LNet(nn.Module):
                     nn.init.zeros_(last.bias)
                 nn.init.normal_(last.weight, std=1e-3)
 
-    def forward(
-        self, uv_features: Tensor | None, global_features: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Predicts the surface and the camera.
+    def forward(self, uv_features: Tensor | None, global_features: Tensor, pose: Pose) -> Tensor:
+        """Predicts the surface.
 
         Args:
             uv_features: (B, C + 3, r, r) from the warp; None if `lnet_input` has none.
-            global_features: (B, G) from CNet; only the camera head uses it if `lnet_input`
-                does not name it.
+            global_features: (B, G) from CNet; not used if `lnet_input` does not name them.
+            pose: from `pose` of the global features, or a better one.
 
         Returns:
-            `location_map` (B, 3, R, R), float32, metres, root frame, and `camera` (B, 3),
-            float32, weak perspective (s, tx, ty).
+            (B, 3, R, R) location maps, float32, metres, root frame.
         """
         code = None if self.global_head is None else self.global_head(global_features)
-        change, camera = self.pose(global_features)
         reference_map, location_map = self.reference_map, self.reference_location_map
-        if change is not None and uv_features is not None:  # a posed network has UV features
+        if pose.coefficients is not None and uv_features is not None:
+            # A posed network has UV features.
+            change = self.posed_change(pose.coefficients)
             reference_map, location_map = reference_map + change, location_map + change
-            uv_features = torch.cat(
-                [uv_features, reprojection_error(uv_features, reference_map, camera)], dim=1
-            )
+            error = reprojection_error(uv_features, reference_map, pose.camera)
+            uv_features = torch.cat([uv_features, error], dim=1)
         features, coarsest = self.hourglass(self.projection(uv_features, code, reference_map))
         if self.correction_head is not None:
             location_map = location_map + self._map_change(self.correction_head(coarsest))
         features = self.decoder(self.uv_conv(features))
-        return self.location_head(features) + location_map, camera
+        return self.location_head(features) + location_map
 
     @property
     def pose_components(self) -> Tensor | None:
@@ -120,21 +129,23 @@ class LNet(nn.Module):
         """
         return None if self.posed_head is None else self.posed_head.last.weight
 
-    def pose(self, global_features: Tensor) -> tuple[Tensor | None, Tensor]:
-        """Pose and camera from the global feature alone.
-
-        Args:
-            global_features: (B, G) from CNet.
-
-        Returns:
-            Change of the reference map (B, 3, r, r), metres, None if the preset has no pose
-            components; `camera` (B, 3) as in `forward`.
-        """
+    def pose(self, global_features: Tensor) -> Pose:
+        """Pose and camera from the global features (B, G) alone."""
         camera = self.camera_head(global_features) + self.default_camera
         if self.posed_head is None:
-            return None, camera
-        change = self.posed_head(global_features)
-        return change.reshape(-1, *self.reference_map.shape[1:]), camera
+            return Pose(None, camera)
+        return Pose(self.posed_head.before_last(global_features), camera)
+
+    def posed_change(self, coefficients: Tensor) -> Tensor:
+        """Coefficients (B, K) of a pose to the change of the reference map (B, 3, r, r), metres.
+
+        Raises:
+            ValueError: the preset has no pose components.
+        """
+        if self.posed_head is None:
+            raise ValueError('the network has no pose components; its config has none')
+        change = self.posed_head.read(coefficients)
+        return change.reshape(-1, *self.reference_map.shape[1:])
 
     def _map_change(self, coefficients: Tensor) -> Tensor:
         """Coefficients (B, K) of the pose components to a change of the map (B, 3, r, r)."""

@@ -63,7 +63,8 @@ def stage_outputs(network: DecoMR, stored: dict[str, torch.Tensor]) -> dict[str,
     with torch.inference_mode():
         iuv, local_features, global_features = network.predict_iuv(network_input(stored['image']))
         warped = warp_to_uv(local_features, stored['iuv'], network.config.uv_resolution)
-        location_map, camera = network.lnet(warped, global_features)
+        pose = network.lnet.pose(global_features)
+        location_map = network.lnet(warped, global_features, pose)
     return {
         'iuv': iuv,
         'local_feature': local_features,
@@ -72,5 +73,5 @@ def stage_outputs(network: DecoMR, stored: dict[str, torch.Tensor]) -> dict[str,
         'warped_abs_mean': warped.abs().mean(dim=(2, 3)),
         'warped_mask': warped[:, -1],
         'location_map': location_map.permute(0, 2, 3, 1),
-        'camera': camera,
+        'camera': pose.camera,
     }

@@ -163,11 +163,12 @@ class TrainingLosses(nn.Module):
             true_map: (B, 3, R, R) metres, root frame.
         """
         with self._autocast():
-            change, camera = self.network.lnet.pose(global_features)
-        assert change is not None  # the network is posed
+            pose = self.network.lnet.pose(global_features)
+        assert pose.coefficients is not None  # the network is posed
+        change = self.network.lnet.posed_change(pose.coefficients)
         location_map = self.network.lnet.reference_location_map + change
         vertices, joints = self.network.read_surface(location_map)
-        joints_3d, joints_2d = self._joint_losses(vertices, joints, camera, batch)
+        joints_3d, joints_2d = self._joint_losses(vertices, joints, pose.camera, batch)
         return (
             joints_3d
             + joints_2d

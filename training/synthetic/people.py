@@ -9,6 +9,7 @@ sheet. `decomr_core/base/structures.py` defines the frames and the shape letters
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -45,7 +46,23 @@ from training.synthetic.synthetic_config import POSE_GENERATORS, SyntheticConfig
 from training.synthetic.visible_parts import Framed, frame_visible_parts
 from training.targets.iuv_target import iuv_target
 
-__all__ = ['SyntheticPeople']
+__all__ = ['FramedBodies', 'SyntheticPeople']
+
+
+class FramedBodies(NamedTuple):
+    """B people who are not rendered.
+
+    Attributes:
+        vertices: (B, V, 3) metres, root frame.
+        joints: (B, J, 3) metres, root frame.
+        joints_2d: (B, J, 3): x and y in the crop frame, and 1 inside the image, else 0.
+        camera: (B, 3) weak perspective.
+    """
+
+    vertices: Tensor
+    joints: Tensor
+    joints_2d: Tensor
+    camera: Tensor
 
 
 class SyntheticPeople(IterableDataset):
@@ -134,12 +151,7 @@ class SyntheticPeople(IterableDataset):
         lens_rng, furniture_rng, folds_rng, boxes_rng = (
             self._random_stream(number, own_stream) for own_stream in (1, 2, 3, 4)
         )
-        views, bodies = self._sample_bodies(rng, count)
-        if self.config.distorted_share:
-            views = with_lenses(lens_rng, views, self.config.distorted_share)
-        framing = frame_people(
-            rng, bodies.vertices.numpy(), views, self.config.upper_share, self.config.smallest_cut
-        ).widened(self.frame_scale)
+        views, bodies, framing = self._framed_bodies(rng, lens_rng, count)
         appearances = self._painter.sample_appearances(rng, count)
         lights, places = self._sample_surroundings(rng, views)
         # The people in front of black, then their furniture, then the scene around both.
@@ -178,6 +190,27 @@ class SyntheticPeople(IterableDataset):
         """
         return self._sample_bodies(self._random_stream(number), count)[1].vertices
 
+    @torch.no_grad()
+    def framed_bodies(self, number: int, count: int) -> FramedBodies:
+        """The people of `batch(number, count)`, without rendering them.
+
+        The crops are those of the whole person: which part is visible, for `boxed_share`, is known
+        only after rendering.
+
+        Args:
+            number: 0 or more.
+            count: number of people.
+        """
+        _, bodies, framing = self._framed_bodies(
+            self._random_stream(number), self._random_stream(number, 1), count
+        )
+        return FramedBodies(
+            bodies.vertices,
+            bodies.joints,
+            _joints_in_crop(bodies.joints, framing),
+            _camera(bodies.vertices, framing),
+        )
+
     def _labelled(self, people: Framed, bodies: Bodies) -> SyntheticBatch:
         """The batch of rendered people: their images, and the labels in the same framing."""
         mask = torch.from_numpy(people.visible)
@@ -188,9 +221,7 @@ class SyntheticPeople(IterableDataset):
             vertices=bodies.vertices,
             joints=bodies.joints,
             joints_2d=_joints_in_crop(bodies.joints, people.framing),
-            camera=fit_weak_perspective(
-                bodies.vertices, crop_points(bodies.vertices, people.framing)[..., :2]
-            ),
+            camera=_camera(bodies.vertices, people.framing),
             pose=bodies.pose,
             shape=bodies.shape,
         )
@@ -198,6 +229,18 @@ class SyntheticPeople(IterableDataset):
     def _random_stream(self, number: int, *own_stream: int) -> np.random.Generator:
         """The random numbers of a batch: the main stream, or one of its own for an option."""
         return np.random.default_rng([self.seed, number, *own_stream])
+
+    def _framed_bodies(
+        self, rng: np.random.Generator, lens_rng: np.random.Generator, count: int
+    ) -> tuple[Viewpoints, Bodies, Framing]:
+        """Samples cameras, bodies and the crops around them."""
+        views, bodies = self._sample_bodies(rng, count)
+        if self.config.distorted_share:
+            views = with_lenses(lens_rng, views, self.config.distorted_share)
+        framing = frame_people(
+            rng, bodies.vertices.numpy(), views, self.config.upper_share, self.config.smallest_cut
+        ).widened(self.frame_scale)
+        return views, bodies, framing
 
     def _sample_bodies(self, rng: np.random.Generator, count: int) -> tuple[Viewpoints, Bodies]:
         """Samples cameras, and bodies of random pose and shape oriented to their cameras."""
@@ -253,6 +296,11 @@ def _dresser(config: SyntheticConfig, body: BodyModel) -> Dresser | None:
     if not config.wardrobe:
         return None
     return Dresser(Wardrobe.load(config.wardrobe, body), body, config.has_folds)
+
+
+def _camera(vertices: Tensor, framing: Framing) -> Tensor:
+    """(B, 3) weak-perspective cameras of vertices (B, V, 3), metres, root frame, in crops."""
+    return fit_weak_perspective(vertices, crop_points(vertices, framing)[..., :2])
 
 
 def _joints_in_crop(joints: Tensor, framing: Framing) -> Tensor:

@@ -56,6 +56,10 @@ def heatmaps_at(places: Tensor, deviation: float = 0.02) -> Tensor:
     return -(squares[0][..., None, :] + squares[1][..., :, None]) / (2 * deviation**2)
 
 
+def located_at(places: Tensor, deviation: float = 0.02) -> Tensor:
+    return PixelAlignment.locate_joints(heatmaps_at(places, deviation))
+
+
 def test_an_unconstrained_surface_moves_to_its_pixels() -> None:
     location_map, components, change, warped = scene(0)
     moved = lively(1e-6)(location_map, warped, CAMERA, components)
@@ -129,7 +133,7 @@ def test_joints_alone_move_the_surface() -> None:
     truth = projected_joints(location_map + change, joints)
     layer = lively(1e-6, **joints)
     unseen = torch.zeros_like(warped)
-    moved = layer(location_map, unseen, CAMERA, components, heatmaps_at(truth))
+    moved = layer(location_map, unseen, CAMERA, components, located_at(truth))
     before, after = (
         (projected_joints(places, joints) - truth).norm(dim=-1).mean()
         for places in (location_map, moved)
@@ -145,7 +149,7 @@ def test_a_wide_heatmap_has_little_weight() -> None:
     wrong = projected_joints(location_map, joints) + 0.1
     moves = [
         (
-            layer(location_map, unseen, CAMERA, components, heatmaps_at(wrong, deviation))
+            layer(location_map, unseen, CAMERA, components, located_at(wrong, deviation))
             - location_map
         )
         .abs()
@@ -159,7 +163,7 @@ def test_joints_that_are_where_they_were_located_change_nothing() -> None:
     joints = some_joints(8)
     location_map, components, _, warped = scene(8)
     location_map = 0.5 * location_map  # all joints in the image
-    located = heatmaps_at(projected_joints(location_map, joints))
+    located = located_at(projected_joints(location_map, joints))
     moved = lively(0.3, **joints)(
         location_map, torch.zeros_like(warped), CAMERA, components, located
     )
@@ -171,7 +175,8 @@ def test_gradients_reach_the_heatmaps() -> None:
     location_map, components, change, warped = scene(9)
     layer = PixelAlignment(NUM_COMPONENTS, **joints)
     heatmaps = heatmaps_at(projected_joints(location_map + change, joints)).requires_grad_(True)
-    layer(location_map, warped, CAMERA, components, heatmaps).square().sum().backward()
+    located = PixelAlignment.locate_joints(heatmaps)
+    layer(location_map, warped, CAMERA, components, located).square().sum().backward()
     assert heatmaps.grad.abs().max() > 0
 
 

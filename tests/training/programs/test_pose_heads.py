@@ -15,13 +15,8 @@ from decomr_core.body_models.joints import MIRRORED_JOINTS
 from decomr_core.networks.decomr import DecoMR
 from decomr_core.uv.uv_map import UVMap
 from training import pose_heads, summaries
-from training.pose_heads import (
-    PoseHeadOptions,
-    PoseHeads,
-    posed_error_mm,
-    texel_edge_loss,
-    train_pose_heads,
-)
+from training.pose_heads import PoseHeadOptions, PoseHeads, posed_error_mm, train_pose_heads
+from training.posed_surface import texel_edge_loss
 from training.summaries import Summaries, encoder_hash, mirrored, read_summaries, write_summaries
 from training.synthetic.people import SyntheticPeople
 from training.synthetic.synthetic_config import SyntheticConfig
@@ -115,7 +110,7 @@ def test_joints_of_a_location_map_are_those_of_the_network(
         last.bias.copy_((0.25 * reference + shift).flatten())
     heads = PoseHeads(network, tiny_body, tiny_uv_map)
     with torch.inference_mode():
-        posed = heads(torch.randn(3, network.cnet.global_head[0].num_features))
+        posed, _ = heads(torch.randn(3, network.cnet.global_head[0].num_features))
         exact = network.read_surface(posed.location_map)[1]
         moved = network.read_surface(reference)[1] - exact
     # The tiny body has details of centimetres on its template, which move with the surface.
@@ -148,7 +143,7 @@ def test_training_learns_the_people_and_keeps_the_other_outputs(
     heads = PoseHeads(network, tiny_body, tiny_uv_map)
     kept = {name: value.clone() for name, value in network.state_dict().items()}
     with torch.inference_mode():
-        said = heads.other_outputs(heads(people.summaries.float()).features)
+        said = heads.other_outputs(heads(people.summaries.float())[1])
     before = posed_error_mm(network, tiny_body, tiny_uv_map, people)
     train_pose_heads(
         network, tiny_body, tiny_uv_map, people, PoseHeadOptions(epochs=200, batch_size=8)
@@ -156,7 +151,7 @@ def test_training_learns_the_people_and_keeps_the_other_outputs(
     after = posed_error_mm(network, tiny_body, tiny_uv_map, people)
     assert after < 0.9 * before  # random components hold no more
     with torch.inference_mode():
-        says = heads.other_outputs(heads(people.summaries.float()).features)
+        says = heads.other_outputs(heads(people.summaries.float())[1])
     for then, now in zip(said, says, strict=True):
         assert (now - then).abs().mean() < 0.5 * then.std(dim=0).mean()
     changed = {

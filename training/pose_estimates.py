@@ -1,0 +1,231 @@
+"""Precomputes the poses and joints that a network predicts for rendered people.
+
+    python -m training.pose_estimates --config config/training/train_rt.yaml --weights rt \
+        --people 40000 --seed 1 --out estimates
+
+This is the training data of the lifting head (`training.lifting`): 1.5 kB per crop instead of 200.
+Several processes with different seeds may write to one folder. Existing files are kept: run an
+interrupted command again to continue it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import logging
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from decomr_core.body_models import load_body
+from decomr_core.geometry.crop import network_input
+from decomr_core.networks import checkpoint
+from decomr_core.networks.alignment import PixelAlignment
+from decomr_core.networks.decomr import DecoMR
+from decomr_core.uv.uv_map import load_uv_map
+from training.loop.command_line import config_parser
+from training.loop.train_config import TrainConfig
+from training.records.shards import read_shards, write_shards
+from training.records.tensor_batch import TensorBatch
+from training.synthetic.held_out import HELD_OUT_SEED
+from training.synthetic.people import SyntheticPeople
+from training.synthetic.synthetic_batch import SyntheticBatch
+from training.synthetic.synthetic_config import missing_assets
+
+__all__ = [
+    'ComponentFit',
+    'PoseEstimates',
+    'estimate_poses',
+    'estimator_hash',
+    'read_estimates',
+    'write_estimates',
+]
+
+ORIGIN = 'estimator'
+SHARD_PEOPLE = 1000
+"""Rendered people per file."""
+ESTIMATING_PARTS = ('cnet.', 'lnet.posed_head.', 'lnet.camera_head.')
+"""Parts of the network before the lifting head."""
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class PoseEstimates(TensorBatch):
+    """What a network predicts before the lifting head, and the truth, for N crops.
+
+    Attributes:
+        located: (N, J, 3) of `PixelAlignment.locate_joints`.
+        coefficients: (N, K) of the pose components.
+        camera: (N, 3) weak perspective.
+        true_coefficients: (N, K), those nearest to the true location map.
+        true_camera: (N, 3).
+        joints: (N, 24, 3) true joints, metres, root frame.
+        joints_2d: (N, 24, 3) true x and y in the crop frame, and 1 inside the image, else 0.
+    """
+
+    located: Tensor
+    coefficients: Tensor
+    camera: Tensor
+    true_coefficients: Tensor
+    true_camera: Tensor
+    joints: Tensor
+    joints_2d: Tensor
+
+    def __len__(self) -> int:
+        """N, the number of crops."""
+        return len(self.located)
+
+
+class ComponentFit:
+    """Least squares fit of a network's pose components to location maps.
+
+    Args:
+        network: has pose components.
+
+    Raises:
+        ValueError: the network has none.
+    """
+
+    def __init__(self, network: DecoMR) -> None:
+        components = network.lnet.pose_components
+        if components is None:
+            raise ValueError('the network has no pose components; use weights of the preset rt')
+        with torch.no_grad():
+            self.mapper = network.location_mapper
+            self._is_inside = network.location_mapper.mask.flatten() > 0
+            still = network.lnet.reference_location_map + network.lnet.posed_change(
+                components.new_zeros(1, components.shape[1])
+            )
+            self._still = self._texels(still)
+            inside = components.unflatten(0, (3, -1))[:, self._is_inside].flatten(0, 1)
+            self._solution = torch.linalg.pinv(inside.double()).float()
+
+    def __call__(self, location_maps: Tensor) -> Tensor:
+        """(B, 3, R, R) location maps, metres, to coefficients (B, K)."""
+        return (self._texels(location_maps.float()) - self._still) @ self._solution.T
+
+    def _texels(self, location_maps: Tensor) -> Tensor:
+        """(B, 3 n) points of the n texels inside the UV map."""
+        return location_maps.flatten(2)[:, :, self._is_inside].flatten(1)
+
+
+def estimator_hash(network: DecoMR) -> str:
+    """The sha256 of the weights before the lifting head."""
+    digest = hashlib.sha256()
+    for name, value in sorted(network.state_dict().items()):
+        if name.startswith(ESTIMATING_PARTS):
+            digest.update(name.encode())
+            digest.update(value.float().cpu().numpy().tobytes())
+    return digest.hexdigest()
+
+
+@torch.inference_mode()
+def estimate_poses(network: DecoMR, batch: SyntheticBatch, fit: ComponentFit) -> PoseEstimates:
+    """Runs the parts of a network before the lifting head.
+
+    Args:
+        network: locates joints (`NetworkConfig.locates_joints`), in evaluation mode.
+        batch: people, with images of the network's crop size.
+        fit: of this network.
+    """
+    _, local_features, global_features = network.predict_iuv(network_input(batch.images))
+    heatmaps = network.joint_heatmaps(local_features)
+    pose = network.lnet.pose(global_features)
+    assert heatmaps is not None and pose.coefficients is not None
+    maps = network.location_mapper.location_map_from_vertices(batch.vertices)
+    return PoseEstimates(
+        PixelAlignment.locate_joints(heatmaps),
+        pose.coefficients,
+        pose.camera,
+        fit(maps),
+        batch.camera.clone(),
+        batch.joints.clone(),
+        batch.joints_2d.clone(),
+    )
+
+
+def write_estimates(network: DecoMR, people: SyntheticPeople, count: int, out: Path) -> None:
+    """Renders people and writes what a network predicts for them, `SHARD_PEOPLE` per file.
+
+    Existing files are kept.
+
+    Args:
+        network: locates joints, in evaluation mode.
+        people: renders the people.
+        count: number of people, rounded up to whole files.
+        out: folder of the files.
+
+    Raises:
+        ValueError: a file in the folder comes from other weights.
+        OSError: the folder cannot be written.
+    """
+    fit = ComponentFit(network)
+    per_file = SHARD_PEOPLE // people.config.batch_size
+
+    def estimates_of(shard: int) -> PoseEstimates:
+        numbers = range(shard * per_file, (shard + 1) * per_file)
+        return PoseEstimates.concatenate(
+            [estimate_poses(network, people.batch(number), fit) for number in numbers]
+        )
+
+    names = [f'seed{people.seed}_{shard:05d}' for shard in range(-(-count // SHARD_PEOPLE))]
+    write_shards(out, names, estimates_of, ORIGIN, estimator_hash(network))
+
+
+def read_estimates(folders: list[Path], estimator: str) -> PoseEstimates:
+    """Reads all estimates of some folders.
+
+    Args:
+        folders: folders written by `write_estimates`.
+        estimator: required hash of the weights before the lifting head.
+
+    Raises:
+        FileNotFoundError: a folder has no estimates.
+        ValueError: a file is damaged, or comes from other weights.
+    """
+    return read_shards(PoseEstimates, folders, ORIGIN, estimator, 'training.pose_estimates')
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command line; returns the exit code."""
+    logging.basicConfig(level=logging.INFO, format='%(message)s')
+    parser = config_parser(TrainConfig, 'train', 'training.pose_estimates', __doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument('--weights', default='rt', help='network: path or name')
+    parser.add_argument('--people', type=int, default=20000, help='number of rendered people')
+    parser.add_argument(
+        '--seed', type=int, required=True, help='seed of the people; another one for each process'
+    )
+    parser.add_argument('--out', type=Path, required=True, help='folder to write to')
+    given = parser.parse_args(arguments)
+    try:
+        config = parser.instantiate(given).train
+        if given.seed == HELD_OUT_SEED:
+            raise ValueError(f'seed {given.seed} is reserved for the held-out set; take another')
+        torch.set_num_threads(config.threads)
+        body = load_body(config.body)
+        uv_map = load_uv_map(config.uv_map, body)
+        network = checkpoint.load_network(given.weights, body, uv_map)
+        if not network.config.locates_joints:
+            raise ValueError(
+                f'{given.weights} does not locate joints; use weights of the preset rt'
+            )
+        for line in missing_assets(config.data):
+            logger.info('%s', line)
+        write_estimates(
+            network,
+            SyntheticPeople(config.data, body, uv_map, given.seed),
+            given.people,
+            given.out,
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        sys.stderr.write(f'error: {error}\n')
+        return 2
+    return 0
+
+
+if __name__ == '__main__':
+    raise SystemExit(main())
