@@ -137,7 +137,9 @@ def test_in_half_precision_the_pose_of_the_reference_map_ends_in_float32(
 ) -> None:
     path = tmp_path / 'posed.onnx'
     export.export_onnx(small_network('rt', **POSED), path, 'dense', 'fp16')
-    assert types_of_nodes(path)['Gemm', 'FLOAT'] == 3, 'the last layers of camera, posed and lifting head'
+    assert types_of_nodes(path)['Gemm', 'FLOAT'] == 3, (
+        'the last layers of camera, posed and lifting head'
+    )
 
 
 def test_a_graph_in_half_precision_holds_half_the_bytes_and_is_coarser(
