@@ -12,10 +12,7 @@ from __future__ import annotations
 
 import argparse
 import logging
-import math
-import sys
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +27,13 @@ from decomr_core.networks.decomr import DecoMR
 from decomr_core.networks.lnet import Pose
 from decomr_core.uv.uv_map import UVMap, load_uv_map
 from training.loop.bfloat16 import has_bfloat16
+from training.loop.head_programs import (
+    CLIP_NORM,
+    head_parser,
+    options_from,
+    rate_share,
+    run_program,
+)
 from training.pose_estimates import ComponentFit, PoseEstimates, estimator_hash, read_estimates
 from training.posed_surface import Posed, PosedSurface
 from training.synthetic.people import SyntheticPeople
@@ -44,8 +48,6 @@ __all__ = [
     'with_lifting',
 ]
 
-WARMUP_STEPS = 200
-CLIP_NORM = 1.0
 PEOPLE_AT_ONCE = 250
 TINY_SQUARE = 1e-8
 logger = logging.getLogger(__name__)
@@ -59,7 +61,7 @@ class LiftingOptions:
         steps: optimiser steps.
         batch_size: people per step.
         simulated_share: share of people in a batch who are not rendered, if there are any.
-        learning_rate: peak rate; it rises for `WARMUP_STEPS` and then falls to 0 as a half cosine.
+        learning_rate: peak rate; see `rate_share`.
         weight_decay: decoupled weight decay (AdamW).
         pose_dropout: share of people whose first pose the head does not see.
         seed: seed of the order of the people.
@@ -178,7 +180,7 @@ def train_lifting(
     num_simulated = round(options.batch_size * options.simulated_share) if simulated else 0
     progress = tqdm(range(options.steps), unit='step', mininterval=5)
     for step in progress:
-        optimizer.param_groups[0]['lr'] = options.learning_rate * _rate_share(step, options.steps)
+        optimizer.param_groups[0]['lr'] = options.learning_rate * rate_share(step, options.steps)
         part = _random_part(rendered, options.batch_size - num_simulated, random)
         if simulated is not None and num_simulated:
             errors = _random_part(rendered, num_simulated, random)
@@ -247,60 +249,23 @@ def _random_part(people: PoseEstimates, count: int, random: torch.Generator) -> 
     return people.part(torch.randint(len(people), (count,), generator=random))
 
 
-def _rate_share(step: int, steps: int) -> float:
-    """Learning rate of a step as a share of the peak: warm-up and half cosine."""
-    rise = min(1.0, (step + 1) / WARMUP_STEPS)
-    return rise * 0.5 * (1 + math.cos(math.pi * step / steps))
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; returns the exit code."""
     logging.basicConfig(level=logging.INFO, format='%(message)s')
-    given = _parser().parse_args(arguments)
-    try:
-        _train(given)
-    except (OSError, ValueError, RuntimeError) as error:
-        sys.stderr.write(f'error: {error}\n')
-        return 2
-    print(f'wrote {given.out}')
-    return 0
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        'python -m training.lifting',
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        'folders',
-        nargs='+',
-        type=Path,
-        metavar='FOLDER',
-        help='folder written by training.pose_estimates',
-    )
-    parser.add_argument('--weights', default='rt', help='initial weights: path or name')
-    parser.add_argument(
-        '--held-out',
-        type=Path,
-        metavar='FOLDER',
-        help='folder of the estimates of held-out people to evaluate on',
-    )
+    parser = head_parser('training.lifting', __doc__, 'training.pose_estimates', LiftingOptions())
     parser.add_argument(
         '--simulated', type=int, default=180000, help='number of people who are not rendered'
     )
     parser.add_argument(
         '--poses-file', default='', help='npz of recorded poses for the people not rendered'
     )
-    for name, value in vars(LiftingOptions()).items():
-        parser.add_argument(f'--{name.replace("_", "-")}', type=type(value), default=value)
-    parser.add_argument('--out', type=Path, required=True, help='safetensors file to write')
-    return parser
+    given = parser.parse_args(arguments)
+    return run_program(lambda: _train(given))
 
 
 def _train(given: argparse.Namespace) -> None:
     """Trains the head as the command line asks, and writes the weights."""
-    options = LiftingOptions(**{name: getattr(given, name) for name in vars(LiftingOptions())})
+    options = options_from(given, LiftingOptions())
     body = load_body('builtin')
     uv_map = load_uv_map('builtin', body)
     first = checkpoint.load_network(given.weights, body, uv_map)
@@ -323,6 +288,7 @@ def _train(given: argparse.Namespace) -> None:
         'simulated': len(simulated) if simulated else 0,
     }
     checkpoint.save_checkpoint(given.out, network, notes, half=True)
+    print(f'wrote {given.out}')
 
 
 def _simulated(

@@ -10,30 +10,22 @@ interrupted command again to continue it.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
-import logging
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from decomr_core.body_models import load_body
+from decomr_core.base.config import NetworkConfig
 from decomr_core.geometry.crop import network_input
-from decomr_core.networks import checkpoint
 from decomr_core.networks.alignment import PixelAlignment
 from decomr_core.networks.decomr import DecoMR
-from decomr_core.uv.uv_map import load_uv_map
-from training.loop.command_line import config_parser
-from training.loop.train_config import TrainConfig
+from training.loop.head_programs import run_rendering
 from training.records.shards import read_shards, write_shards
 from training.records.tensor_batch import TensorBatch
-from training.synthetic.held_out import HELD_OUT_SEED
 from training.synthetic.people import SyntheticPeople
 from training.synthetic.synthetic_batch import SyntheticBatch
-from training.synthetic.synthetic_config import missing_assets
 
 __all__ = [
     'ComponentFit',
@@ -49,7 +41,6 @@ SHARD_PEOPLE = 1000
 """Rendered people per file."""
 ESTIMATING_PARTS = ('cnet.', 'lnet.posed_head.', 'lnet.camera_head.')
 """Parts of the network before the lifting head."""
-logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -191,40 +182,11 @@ def read_estimates(folders: list[Path], estimator: str) -> PoseEstimates:
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; returns the exit code."""
-    logging.basicConfig(level=logging.INFO, format='%(message)s')
-    parser = config_parser(TrainConfig, 'train', 'training.pose_estimates', __doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument('--weights', default='rt', help='network: path or name')
-    parser.add_argument('--people', type=int, default=20000, help='number of rendered people')
-    parser.add_argument(
-        '--seed', type=int, required=True, help='seed of the people; another one for each process'
-    )
-    parser.add_argument('--out', type=Path, required=True, help='folder to write to')
-    given = parser.parse_args(arguments)
-    try:
-        config = parser.instantiate(given).train
-        if given.seed == HELD_OUT_SEED:
-            raise ValueError(f'seed {given.seed} is reserved for the held-out set; take another')
-        torch.set_num_threads(config.threads)
-        body = load_body(config.body)
-        uv_map = load_uv_map(config.uv_map, body)
-        network = checkpoint.load_network(given.weights, body, uv_map)
-        if not network.config.locates_joints:
-            raise ValueError(
-                f'{given.weights} does not locate joints; use weights of the preset rt'
-            )
-        for line in missing_assets(config.data):
-            logger.info('%s', line)
-        write_estimates(
-            network,
-            SyntheticPeople(config.data, body, uv_map, given.seed),
-            given.people,
-            given.out,
-        )
-    except (OSError, ValueError, RuntimeError) as error:
-        sys.stderr.write(f'error: {error}\n')
-        return 2
-    return 0
+    return run_rendering('training.pose_estimates', __doc__, _lack, write_estimates, arguments)
+
+
+def _lack(config: NetworkConfig) -> str:
+    return '' if config.locates_joints else 'does not locate joints'
 
 
 if __name__ == '__main__':

@@ -14,10 +14,7 @@ from __future__ import annotations
 
 import argparse
 import logging
-import math
-import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import cast
 
 import torch
@@ -32,13 +29,18 @@ from decomr_core.networks.cnet import GridDecoder
 from decomr_core.networks.decomr import DecoMR
 from decomr_core.uv.uv_map import UVMap, load_uv_map
 from training.loop.bfloat16 import has_bfloat16
+from training.loop.head_programs import (
+    CLIP_NORM,
+    head_parser,
+    options_from,
+    rate_share,
+    run_program,
+)
 from training.posed_surface import Posed, PosedSurface
 from training.summaries import Summaries, encoder_hash, read_summaries
 
 __all__ = ['PoseHeadOptions', 'PoseHeads', 'posed_error_mm', 'train_pose_heads']
 
-WARMUP_STEPS = 200
-CLIP_NORM = 1.0
 KEEP_WEIGHT = 0.1
 """Weight of the change of the other readers' outputs, in units of their standard deviations."""
 PROBED_AT_ONCE = 500
@@ -53,7 +55,7 @@ class PoseHeadOptions:
     Attributes:
         epochs: passes over all summaries.
         batch_size: crops per step.
-        learning_rate: peak rate; it rises for `WARMUP_STEPS` and then falls to 0 as a half cosine.
+        learning_rate: peak rate; see `rate_share`.
         weight_decay: decoupled weight decay (AdamW).
         dropout: share of a summary's values that are replaced by their means.
         seed: seed of the order of the crops and of the dropout.
@@ -157,7 +159,7 @@ def train_pose_heads(
             shuffled = torch.randperm(len(people), generator=order)
             batches = list(shuffled.split(options.batch_size))[: len(people) // options.batch_size]
         index = batches.pop()
-        optimizer.param_groups[0]['lr'] = options.learning_rate * _rate_share(step, steps)
+        optimizer.param_groups[0]['lr'] = options.learning_rate * rate_share(step, steps)
         target = [outputs[index] / size for outputs, size in zip(previous, spread, strict=True)]
         loss = _loss(heads, people.part(index), target, spread, options.dropout, order)
         optimizer.zero_grad(set_to_none=True)
@@ -219,54 +221,17 @@ def _initial_outputs(heads: PoseHeads, people: Summaries) -> list[Tensor]:
     return [torch.cat(values) for values in zip(*outputs, strict=True)]
 
 
-def _rate_share(step: int, steps: int) -> float:
-    """Learning rate of a step as a share of the peak: warm-up and half cosine."""
-    rise = min(1.0, (step + 1) / WARMUP_STEPS)
-    return rise * 0.5 * (1 + math.cos(math.pi * step / steps))
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; returns the exit code."""
     logging.basicConfig(level=logging.INFO, format='%(message)s')
-    given = _parser().parse_args(arguments)
-    try:
-        _train(given)
-    except (OSError, ValueError, RuntimeError) as error:
-        sys.stderr.write(f'error: {error}\n')
-        return 2
-    print(f'wrote {given.out}')
-    return 0
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        'python -m training.pose_heads',
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        'folders',
-        nargs='+',
-        type=Path,
-        metavar='FOLDER',
-        help='folder written by training.summaries',
-    )
-    parser.add_argument('--weights', default='rt', help='initial weights: path or name')
-    parser.add_argument(
-        '--held-out',
-        type=Path,
-        metavar='FOLDER',
-        help='folder of the summaries of held-out people to evaluate on',
-    )
-    for name, value in vars(PoseHeadOptions()).items():
-        parser.add_argument(f'--{name.replace("_", "-")}', type=type(value), default=value)
-    parser.add_argument('--out', type=Path, required=True, help='safetensors file to write')
-    return parser
+    parser = head_parser('training.pose_heads', __doc__, 'training.summaries', PoseHeadOptions())
+    given = parser.parse_args(arguments)
+    return run_program(lambda: _train(given))
 
 
 def _train(given: argparse.Namespace) -> None:
     """Trains the heads as the command line asks, and writes the weights."""
-    options = PoseHeadOptions(**{name: getattr(given, name) for name in vars(PoseHeadOptions())})
+    options = options_from(given, PoseHeadOptions())
     body = load_body('builtin')
     uv_map = load_uv_map('builtin', body)
     network = checkpoint.load_network(given.weights, body, uv_map).eval()
@@ -287,6 +252,7 @@ def _train(given: argparse.Namespace) -> None:
         'pose_heads': vars(options) | {'crops': len(people)},
     }
     checkpoint.save_checkpoint(given.out, network, notes, half=True)
+    print(f'wrote {given.out}')
 
 
 def _log_error(

@@ -12,32 +12,25 @@ again to continue it.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
-import logging
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from decomr_core.body_models import BodyModel, load_body
+from decomr_core.base.config import NetworkConfig
+from decomr_core.body_models import BodyModel
 from decomr_core.body_models.joints import MIRRORED_JOINTS
-from decomr_core.networks import checkpoint
 from decomr_core.networks.decomr import DecoMR
-from decomr_core.uv.uv_map import load_uv_map
 from training.loop.bfloat16 import has_bfloat16
-from training.loop.command_line import config_parser
-from training.loop.train_config import TrainConfig
+from training.loop.head_programs import run_rendering
 from training.records.root_frame import root_frame_body
 from training.records.rotations import MIRROR
 from training.records.shards import read_shards, write_shards
 from training.records.tensor_batch import TensorBatch
-from training.synthetic.held_out import HELD_OUT_SEED
 from training.synthetic.people import SyntheticPeople
 from training.synthetic.synthetic_batch import SyntheticBatch
-from training.synthetic.synthetic_config import missing_assets
 
 __all__ = [
     'Summaries',
@@ -53,7 +46,6 @@ SHARD_PEOPLE = 1000
 """Rendered people per file."""
 LARGEST_HALF = 60000.0
 """The largest float16 is 65504."""
-logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -180,41 +172,11 @@ def read_summaries(folders: list[Path], encoder: str) -> Summaries:
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; returns the exit code."""
-    logging.basicConfig(level=logging.INFO, format='%(message)s')
-    parser = config_parser(TrainConfig, 'train', 'training.summaries', __doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument('--weights', default='rt', help='network with the encoder: path or name')
-    parser.add_argument('--people', type=int, default=20000, help='number of rendered people')
-    parser.add_argument(
-        '--seed', type=int, required=True, help='seed of the people; another one for each process'
-    )
-    parser.add_argument('--out', type=Path, required=True, help='folder to write to')
-    given = parser.parse_args(arguments)
-    try:
-        config = parser.instantiate(given).train
-        if given.seed == HELD_OUT_SEED:
-            raise ValueError(f'seed {given.seed} is reserved for the held-out set; take another')
-        torch.set_num_threads(config.threads)
-        body = load_body(config.body)
-        uv_map = load_uv_map(config.uv_map, body)
-        network = checkpoint.load_network(given.weights, body, uv_map).eval()
-        if not network.config.is_pretrained:
-            raise ValueError(
-                f'{given.weights} has no pretrained encoder; use weights of the preset rt'
-            )
-        for line in missing_assets(config.data):
-            logger.info('%s', line)
-        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # stubs
-        write_summaries(
-            network,
-            SyntheticPeople(config.data, body, uv_map, given.seed),
-            given.people,
-            given.out,
-        )
-    except (OSError, ValueError, RuntimeError) as error:
-        sys.stderr.write(f'error: {error}\n')
-        return 2
-    return 0
+    return run_rendering('training.summaries', __doc__, _lack, write_summaries, arguments)
+
+
+def _lack(config: NetworkConfig) -> str:
+    return '' if config.is_pretrained else 'has no pretrained encoder'
 
 
 if __name__ == '__main__':
