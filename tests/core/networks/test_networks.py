@@ -236,7 +236,7 @@ def test_rt_is_small_and_its_state_contains_no_body(
     network = DecoMR(network_config('rt'), tiny_body, tiny_uv_map)
     assert sum(parameter.numel() for parameter in network.parameters()) <= MAX_RT_PARAMETERS
     names = {key.split('.')[0] for key in network.state_dict()}
-    assert names == {'cnet', 'lnet', 'alignment'}
+    assert names == {'cnet', 'lnet', 'lifting', 'alignment'}
     assert not any('reference' in key or 'default' in key for key in network.state_dict())
 
 
