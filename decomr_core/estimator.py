@@ -36,10 +36,6 @@ from decomr_core.uv.topology import Topology
 
 __all__ = ['EstimatorConfig', 'HumanMeshEstimator', 'load_estimator']
 
-TRACK_MARGIN = 0.05
-"""Added to the margin in a video: the box of a track is a prediction, less exact than a detection.
-Without it more meshes jump between people who cross each other."""
-
 
 @dataclass(frozen=True)
 class EstimatorConfig:
@@ -186,7 +182,6 @@ class HumanMeshEstimator:
         margin = self.runtime.box_margin
         if margin is not None:
             margin += self.config.extra_margin
-            margin += 0.0 if self._tracker is None else TRACK_MARGIN
         return crop_image(image, boxes, self.runtime.crop_size, self.config.crop_scale, margin)
 
     def _expected_people(

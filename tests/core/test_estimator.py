@@ -8,7 +8,7 @@ import pytest
 from fake_people import CROP_SIZE, FakeRuntime, fitted_weak_camera
 
 from decomr_core.body_models import BodyModel
-from decomr_core.estimator import TRACK_MARGIN, EstimatorConfig, HumanMeshEstimator, load_estimator
+from decomr_core.estimator import EstimatorConfig, HumanMeshEstimator, load_estimator
 from decomr_core.geometry.camera import intrinsics_from_fov, project_perspective
 from decomr_core.people.detection import Detections, GivenBoxes
 from decomr_core.people.tracking import Tracker, TrackerConfig
@@ -224,12 +224,11 @@ def test_the_crop_has_the_configured_scale(runtime: FakeRuntime) -> None:
 def test_the_crop_is_black_outside_the_box_if_the_network_was_trained_so(
     runtime: FakeRuntime, tracker: Tracker | None
 ) -> None:
-    in_video = 0.0 if tracker is None else TRACK_MARGIN
     runtime.box_margin = 0.05
     crops: list[np.ndarray] = []
     run = runtime.run
     runtime.run = lambda images: crops.append(images) or run(images)  # type: ignore[method-assign]
-    config = EstimatorConfig(crop_scale=2.0, extra_margin=0.2 - in_video)
+    config = EstimatorConfig(crop_scale=2.0, extra_margin=0.2)
     estimator = HumanMeshEstimator(runtime, tracker=tracker, config=config)
     white = np.full((400, 400, 3), 255, np.uint8)
     estimator.estimate(white, np.array([[180, 150, 220, 250]], np.float32))
