@@ -9,12 +9,14 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import fcntl
+import functools
 import itertools
 import json
 import logging
 import os
 import platform
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -152,28 +154,24 @@ class AblationResults:
     def compare(self) -> None:
         """Computes the cells and their differences from the runs."""
         means = {cell: found for cell in self.grid if (found := self._means(cell))}
-        images = {
-            cell: _read_scores(self.folder / Run(cell, next(iter(of_seeds))).name / SCORES)
-            for cell, of_seeds in means.items()
-            if len(of_seeds) == 1  # only then the interval is that over the images
-        }
+        # Only if there is one seed, the interval is that over the images.
+        images = functools.cache(lambda run: _read_scores(self.folder / run.name / SCORES))
         for cell, of_seeds in means.items():
-            alone = images.get(cell)
-            if len(of_seeds) == 1 and alone is None:
+            seeds = sorted(of_seeds)
+            alone = images(Run(cell, seeds[0])) if len(seeds) == 1 else {}
+            if alone is None:
                 continue
             self.values['cells'][cell.name] = {
                 **dataclasses.asdict(cell),
-                'seeds': sorted(of_seeds),
+                'seeds': seeds,
                 'scores': {
                     name: _over_seeds(
-                        name,
-                        [of_seeds[seed][name] for seed in sorted(of_seeds)],
-                        None if alone is None else alone[name],
+                        name, [of_seeds[seed][name] for seed in seeds], alone.get(name)
                     )
-                    for name in next(iter(of_seeds.values()))
+                    for name in of_seeds[seeds[0]]
                 },
             }
-        self.values['comparisons'] = self._comparisons(means)
+        self.values['comparisons'] = _comparisons(means, images)
 
     def _means(self, cell: Cell) -> dict[int, dict[str, float | None]]:
         """The mean scores of a cell by seed, as far as its runs are finished."""
@@ -182,46 +180,6 @@ class AblationResults:
             for run in self.runs
             if run.cell == cell and self.is_finished(run)
         }
-
-    def _comparisons(
-        self, means: dict[Cell, dict[int, dict[str, float | None]]]
-    ) -> list[dict[str, Any]]:
-        """Differences between any two cells, of the seeds that both have.
-
-        With the same seed and on the same images, the difference of two networks varies much less
-        than their scores.
-        """
-        rows = []
-        for first, second in itertools.combinations(means, 2):
-            seeds = sorted(means[first].keys() & means[second].keys())
-            if not seeds:
-                continue
-            images = self._paired_images(first, second, seeds)
-            if len(seeds) == 1 and images is None:
-                continue
-            row: dict[str, Any] = {'cell': second.name, 'minus': first.name, 'seeds': seeds}
-            for metric in COMPARED:
-                gaps = [
-                    _difference(means[second][seed][metric], means[first][seed][metric])
-                    for seed in seeds
-                ]
-                row[metric] = _over_seeds(metric, gaps, None if images is None else images[metric])
-            rows.append(row)
-        return rows
-
-    def _paired_images(
-        self, first: Cell, second: Cell, seeds: list[int]
-    ) -> dict[str, np.ndarray] | None:
-        """The differences on each image (K,) by metric, for one seed; else None."""
-        if len(seeds) > 1:
-            return None
-        before, after = (
-            _read_scores(self.folder / Run(cell, seeds[0]).name / SCORES)
-            for cell in (first, second)
-        )
-        if before is None or after is None:
-            return None
-        return {metric: after[metric] - before[metric] for metric in COMPARED}
 
     def write(self) -> None:
         """Replaces the file atomically."""
@@ -262,6 +220,41 @@ def versions() -> dict[str, str]:
         'torch': torch.__version__,
         'numpy': np.__version__,
     }
+
+
+def _comparisons(
+    means: dict[Cell, dict[int, dict[str, float | None]]],
+    images: Callable[[Run], dict[str, np.ndarray] | None],
+) -> list[dict[str, Any]]:
+    """Differences between any two cells, of the seeds that both have.
+
+    With the same seed and on the same images, the difference of two networks varies much less than
+    their scores.
+
+    Args:
+        means: mean scores by cell, seed and name.
+        images: reads the scores (K,) of the images of a run, by name; None if they are lost.
+    """
+    rows = []
+    for first, second in itertools.combinations(means, 2):
+        seeds = sorted(means[first].keys() & means[second].keys())
+        if not seeds:
+            continue
+        alone: dict[str, np.ndarray] = {}
+        if len(seeds) == 1:
+            before, after = (images(Run(cell, seeds[0])) for cell in (first, second))
+            if before is None or after is None:
+                continue
+            alone = {metric: after[metric] - before[metric] for metric in COMPARED}
+        row: dict[str, Any] = {'cell': second.name, 'minus': first.name, 'seeds': seeds}
+        for metric in COMPARED:
+            gaps = [
+                _difference(means[second][seed][metric], means[first][seed][metric])
+                for seed in seeds
+            ]
+            row[metric] = _over_seeds(metric, gaps, alone.get(metric))
+        rows.append(row)
+    return rows
 
 
 def _mean(name: str, of_images: np.ndarray) -> float | None:
