@@ -147,6 +147,10 @@ class LNet(nn.Module):
         change = self.posed_head.read(coefficients)
         return change.reshape(-1, *self.reference_map.shape[1:])
 
+    def posed_map(self, coefficients: Tensor) -> Tensor:
+        """Coefficients (B, K) of a pose to the posed location map (B, 3, R, R), metres."""
+        return self.reference_location_map + self.posed_change(coefficients)
+
     def _map_change(self, coefficients: Tensor) -> Tensor:
         """Coefficients (B, K) of the pose components to a change of the map (B, 3, r, r)."""
         components = self.pose_components

@@ -165,8 +165,7 @@ class TrainingLosses(nn.Module):
         with self._autocast():
             pose = self.network.lnet.pose(global_features)
         assert pose.coefficients is not None  # the network is posed
-        change = self.network.lnet.posed_change(pose.coefficients)
-        location_map = self.network.lnet.reference_location_map + change
+        location_map = self.network.lnet.posed_map(pose.coefficients)
         vertices, joints = self.network.read_surface(location_map)
         joints_3d, joints_2d = self._joint_losses(vertices, joints, pose.camera, batch)
         return (
