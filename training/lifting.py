@@ -27,13 +27,7 @@ from decomr_core.networks.decomr import DecoMR
 from decomr_core.networks.lnet import Pose
 from decomr_core.uv.uv_map import UVMap, load_uv_map
 from training.loop.bfloat16 import has_bfloat16
-from training.loop.head_programs import (
-    CLIP_NORM,
-    head_parser,
-    options_from,
-    rate_share,
-    run_program,
-)
+from training.loop.head_programs import head_parser, optimise, options_from, run_program
 from training.pose_estimates import ComponentFit, PoseEstimates, estimator_hash, read_estimates
 from training.posed_surface import Posed, PosedSurface
 from training.synthetic.people import SyntheticPeople
@@ -172,27 +166,25 @@ def train_lifting(
     lifting = network.lifting
     assert lifting is not None
     surface = PosedSurface(network, body, uv_map)
-    parameters = list(lifting.parameters())
-    optimizer = torch.optim.AdamW(
-        parameters, options.learning_rate, weight_decay=options.weight_decay
-    )
     random = torch.Generator().manual_seed(options.seed)
     num_simulated = round(options.batch_size * options.simulated_share) if simulated else 0
-    progress = tqdm(range(options.steps), unit='step', mininterval=5)
-    for step in progress:
-        optimizer.param_groups[0]['lr'] = options.learning_rate * rate_share(step, options.steps)
+
+    def next_loss() -> Tensor:
+        """The loss of random people."""
         part = _random_part(rendered, options.batch_size - num_simulated, random)
         if simulated is not None and num_simulated:
             errors = _random_part(rendered, num_simulated, random)
             people = _random_part(simulated, num_simulated, random)
             part = PoseEstimates.concatenate([part, with_errors(people, errors)])
-        loss = _loss(lifting, surface, part, options.pose_dropout, random)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(parameters, CLIP_NORM)
-        optimizer.step()
-        if step % 50 == 0:
-            progress.set_postfix_str(f'loss {loss.item():.4f}')
+        return _loss(lifting, surface, part, options.pose_dropout, random)
+
+    optimise(
+        list(lifting.parameters()),
+        options.steps,
+        options.learning_rate,
+        options.weight_decay,
+        next_loss,
+    )
 
 
 @torch.inference_mode()

@@ -10,7 +10,7 @@ interrupted command again to continue it.
 
 from __future__ import annotations
 
-import hashlib
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,9 +22,9 @@ from decomr_core.geometry.crop import network_input
 from decomr_core.networks.alignment import PixelAlignment
 from decomr_core.networks.decomr import DecoMR
 from training.loop.head_programs import run_rendering
-from training.records.shards import read_shards, write_shards
 from training.records.tensor_batch import TensorBatch
 from training.synthetic.people import SyntheticPeople
+from training.synthetic.shards import hash_of_state, read_shards, write_shards
 from training.synthetic.synthetic_batch import SyntheticBatch
 
 __all__ = [
@@ -37,8 +37,6 @@ __all__ = [
 ]
 
 ORIGIN = 'estimator'
-SHARD_PEOPLE = 1000
-"""Rendered people per file."""
 ESTIMATING_PARTS = ('cnet.', 'lnet.posed_head.', 'lnet.camera_head.')
 """Parts of the network before the lifting head."""
 
@@ -87,10 +85,8 @@ class ComponentFit:
         with torch.no_grad():
             self.mapper = network.location_mapper
             self._is_inside = network.location_mapper.mask.flatten() > 0
-            still = network.lnet.reference_location_map + network.lnet.posed_change(
-                components.new_zeros(1, components.shape[1])
-            )
-            self._still = self._texels(still)
+            nothing = components.new_zeros(1, components.shape[1])
+            self._still = self._texels(network.lnet.posed_map(nothing))
             inside = components.unflatten(0, (3, -1))[:, self._is_inside].flatten(0, 1)
             self._solution = torch.linalg.pinv(inside.double()).float()
 
@@ -105,22 +101,20 @@ class ComponentFit:
 
 def estimator_hash(network: DecoMR) -> str:
     """The sha256 of the weights before the lifting head."""
-    digest = hashlib.sha256()
-    for name, value in sorted(network.state_dict().items()):
-        if name.startswith(ESTIMATING_PARTS):
-            digest.update(name.encode())
-            digest.update(value.float().cpu().numpy().tobytes())
-    return digest.hexdigest()
+    state = network.state_dict()
+    return hash_of_state(
+        {name: value for name, value in state.items() if name.startswith(ESTIMATING_PARTS)}
+    )
 
 
 @torch.inference_mode()
-def estimate_poses(network: DecoMR, batch: SyntheticBatch, fit: ComponentFit) -> PoseEstimates:
+def estimate_poses(network: DecoMR, fit: ComponentFit, batch: SyntheticBatch) -> PoseEstimates:
     """Runs the parts of a network before the lifting head.
 
     Args:
         network: locates joints (`NetworkConfig.locates_joints`), in evaluation mode.
-        batch: people, with images of the network's crop size.
         fit: of this network.
+        batch: people, with images of the network's crop size.
     """
     _, local_features, global_features = network.predict_iuv(network_input(batch.images))
     heatmaps = network.joint_heatmaps(local_features)
@@ -139,7 +133,7 @@ def estimate_poses(network: DecoMR, batch: SyntheticBatch, fit: ComponentFit) ->
 
 
 def write_estimates(network: DecoMR, people: SyntheticPeople, count: int, out: Path) -> None:
-    """Renders people and writes what a network predicts for them, `SHARD_PEOPLE` per file.
+    """Renders people and writes what a network predicts for them.
 
     Existing files are kept.
 
@@ -154,16 +148,8 @@ def write_estimates(network: DecoMR, people: SyntheticPeople, count: int, out: P
         OSError: the folder cannot be written.
     """
     fit = ComponentFit(network)
-    per_file = SHARD_PEOPLE // people.config.batch_size
-
-    def estimates_of(shard: int) -> PoseEstimates:
-        numbers = range(shard * per_file, (shard + 1) * per_file)
-        return PoseEstimates.concatenate(
-            [estimate_poses(network, people.batch(number), fit) for number in numbers]
-        )
-
-    names = [f'seed{people.seed}_{shard:05d}' for shard in range(-(-count // SHARD_PEOPLE))]
-    write_shards(out, names, estimates_of, ORIGIN, estimator_hash(network))
+    make = functools.partial(estimate_poses, network, fit)
+    write_shards(out, people, count, make, ORIGIN, estimator_hash(network))
 
 
 def read_estimates(folders: list[Path], estimator: str) -> PoseEstimates:

@@ -19,7 +19,6 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from decomr_core.body_models import BodyModel, load_body
 from decomr_core.measures.metrics import pa_mpjpe_mm
@@ -29,13 +28,7 @@ from decomr_core.networks.cnet import GridDecoder
 from decomr_core.networks.decomr import DecoMR
 from decomr_core.uv.uv_map import UVMap, load_uv_map
 from training.loop.bfloat16 import has_bfloat16
-from training.loop.head_programs import (
-    CLIP_NORM,
-    head_parser,
-    options_from,
-    rate_share,
-    run_program,
-)
+from training.loop.head_programs import head_parser, optimise, options_from, run_program
 from training.posed_surface import Posed, PosedSurface
 from training.summaries import Summaries, encoder_hash, read_summaries
 
@@ -147,27 +140,21 @@ def train_pose_heads(
     heads = PoseHeads(network, body, uv_map)
     previous = _initial_outputs(heads, people)
     spread = [outputs.std(dim=0).mean().clamp_min(1e-6) for outputs in previous]
-    parameters = heads.trained_parameters()
-    optimizer = torch.optim.AdamW(
-        parameters, options.learning_rate, weight_decay=options.weight_decay
-    )
     order = torch.Generator().manual_seed(options.seed)
-    progress = tqdm(range(steps), unit='step', mininterval=5)
     batches: list[Tensor] = []
-    for step in progress:
+
+    def next_loss() -> Tensor:
+        """The loss of the next batch of the epoch."""
         if not batches:
-            shuffled = torch.randperm(len(people), generator=order)
-            batches = list(shuffled.split(options.batch_size))[: len(people) // options.batch_size]
+            shuffled = torch.randperm(len(people), generator=order).split(options.batch_size)
+            batches.extend(shuffled[: len(people) // options.batch_size])
         index = batches.pop()
-        optimizer.param_groups[0]['lr'] = options.learning_rate * rate_share(step, steps)
         target = [outputs[index] / size for outputs, size in zip(previous, spread, strict=True)]
-        loss = _loss(heads, people.part(index), target, spread, options.dropout, order)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(parameters, CLIP_NORM)
-        optimizer.step()
-        if step % 50 == 0:
-            progress.set_postfix_str(f'loss {loss.item():.4f}')
+        return _loss(heads, people.part(index), target, spread, options.dropout, order)
+
+    optimise(
+        heads.trained_parameters(), steps, options.learning_rate, options.weight_decay, next_loss
+    )
 
 
 @torch.inference_mode()

@@ -75,9 +75,8 @@ class PosedSurface(nn.Module):
 
     def forward(self, pose: Pose) -> Posed:
         """Surfaces of poses with coefficients."""
-        lnet = self.network.lnet
         assert pose.coefficients is not None
-        location_map = lnet.reference_location_map + lnet.posed_change(pose.coefficients)
+        location_map = self.network.lnet.posed_map(pose.coefficients)
         return Posed(location_map, pose.camera, self._joints(location_map))
 
     def losses(self, posed: Posed, true_maps: Tensor, joints: Tensor, joints_2d: Tensor) -> Tensor:

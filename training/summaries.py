@@ -12,7 +12,6 @@ again to continue it.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,9 +26,9 @@ from training.loop.bfloat16 import has_bfloat16
 from training.loop.head_programs import run_rendering
 from training.records.root_frame import root_frame_body
 from training.records.rotations import MIRROR
-from training.records.shards import read_shards, write_shards
 from training.records.tensor_batch import TensorBatch
 from training.synthetic.people import SyntheticPeople
+from training.synthetic.shards import hash_of_state, read_shards, write_shards
 from training.synthetic.synthetic_batch import SyntheticBatch
 
 __all__ = [
@@ -42,8 +41,6 @@ __all__ = [
 ]
 
 ORIGIN = 'encoder'
-SHARD_PEOPLE = 1000
-"""Rendered people per file."""
 LARGEST_HALF = 60000.0
 """The largest float16 is 65504."""
 
@@ -71,11 +68,7 @@ class Summaries(TensorBatch):
 
 def encoder_hash(network: DecoMR) -> str:
     """The sha256 of an encoder's weights, which identifies the encoder."""
-    digest = hashlib.sha256()
-    for name, value in sorted(network.cnet.encoder.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(value.float().cpu().numpy().tobytes())
-    return digest.hexdigest()
+    return hash_of_state(network.cnet.encoder.state_dict())
 
 
 def mirrored(batch: SyntheticBatch, body: BodyModel) -> SyntheticBatch:
@@ -129,7 +122,7 @@ def summarise(network: DecoMR, batch: SyntheticBatch) -> Summaries:
 
 
 def write_summaries(network: DecoMR, people: SyntheticPeople, count: int, out: Path) -> None:
-    """Renders people and writes their summaries, `SHARD_PEOPLE` per file.
+    """Renders people and writes their summaries.
 
     Existing files are kept.
 
@@ -143,17 +136,14 @@ def write_summaries(network: DecoMR, people: SyntheticPeople, count: int, out: P
         ValueError: a file in the folder comes from another encoder.
         OSError: the folder cannot be written.
     """
-    per_file = SHARD_PEOPLE // people.config.batch_size
 
-    def summaries_of(shard: int) -> Summaries:
-        parts = []
-        for number in range(shard * per_file, (shard + 1) * per_file):
-            batch = people.batch(number)
-            parts += [summarise(network, batch), summarise(network, mirrored(batch, people.body))]
-        return Summaries.concatenate(parts)
+    def both_sides(batch: SyntheticBatch) -> Summaries:
+        """The summaries of people and of their mirror images."""
+        return Summaries.concatenate(
+            [summarise(network, batch), summarise(network, mirrored(batch, people.body))]
+        )
 
-    names = [f'seed{people.seed}_{shard:05d}' for shard in range(-(-count // SHARD_PEOPLE))]
-    write_shards(out, names, summaries_of, ORIGIN, encoder_hash(network))
+    write_shards(out, people, count, both_sides, ORIGIN, encoder_hash(network))
 
 
 def read_summaries(folders: list[Path], encoder: str) -> Summaries:

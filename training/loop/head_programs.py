@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+from torch import Tensor, nn
+from tqdm import tqdm
 
 from decomr_core.base.config import NetworkConfig
 from decomr_core.body_models import load_body
@@ -26,14 +28,7 @@ from training.synthetic.held_out import HELD_OUT_SEED
 from training.synthetic.people import SyntheticPeople
 from training.synthetic.synthetic_config import missing_assets
 
-__all__ = [
-    'CLIP_NORM',
-    'head_parser',
-    'options_from',
-    'rate_share',
-    'run_program',
-    'run_rendering',
-]
+__all__ = ['head_parser', 'optimise', 'options_from', 'rate_share', 'run_program', 'run_rendering']
 
 Options = TypeVar('Options')
 WARMUP_STEPS = 200
@@ -45,6 +40,35 @@ def rate_share(step: int, steps: int) -> float:
     """Learning rate of a step as a share of the peak: warm-up and half cosine."""
     rise = min(1.0, (step + 1) / WARMUP_STEPS)
     return rise * 0.5 * (1 + math.cos(math.pi * step / steps))
+
+
+def optimise(
+    parameters: list[nn.Parameter],
+    steps: int,
+    learning_rate: float,
+    weight_decay: float,
+    next_loss: Callable[[], Tensor],
+) -> None:
+    """Trains parameters by AdamW with the rates of `rate_share`, and shows the progress.
+
+    Args:
+        parameters: of the head.
+        steps: number of steps.
+        learning_rate: peak rate.
+        weight_decay: decoupled weight decay.
+        next_loss: computes the loss of the next batch, a scalar.
+    """
+    optimizer = torch.optim.AdamW(parameters, learning_rate, weight_decay=weight_decay)
+    progress = tqdm(range(steps), unit='step', mininterval=5)
+    for step in progress:
+        optimizer.param_groups[0]['lr'] = learning_rate * rate_share(step, steps)
+        loss = next_loss()
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(parameters, CLIP_NORM)
+        optimizer.step()
+        if step % 50 == 0:
+            progress.set_postfix_str(f'loss {loss.item():.4f}')
 
 
 def run_program(work: Callable[[], None]) -> int:

@@ -2,34 +2,55 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import TypeVar
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from decomr_core.base.files import replacing
 from training.records.tensor_batch import TensorBatch
+from training.synthetic.people import SyntheticPeople
+from training.synthetic.synthetic_batch import SyntheticBatch
 
-__all__ = ['read_shards', 'write_shards']
+__all__ = ['hash_of_state', 'read_shards', 'write_shards']
 
 Batch = TypeVar('Batch', bound=TensorBatch)
+SHARD_PEOPLE = 1000
+"""Rendered people per file."""
 TAG_SHOWN = 12
 logger = logging.getLogger(__name__)
 
 
+def hash_of_state(state: Mapping[str, Tensor]) -> str:
+    """The sha256 of weights and their names, as a tag."""
+    digest = hashlib.sha256()
+    for name, value in sorted(state.items()):
+        digest.update(name.encode())
+        digest.update(value.float().cpu().numpy().tobytes())
+    return digest.hexdigest()
+
+
 def write_shards(
-    out: Path, names: Sequence[str], make: Callable[[int], TensorBatch], origin: str, tag: str
+    out: Path,
+    people: SyntheticPeople,
+    count: int,
+    make: Callable[[SyntheticBatch], TensorBatch],
+    origin: str,
+    tag: str,
 ) -> None:
-    """Writes files one after the other; existing ones are kept.
+    """Renders people and writes files one after the other; existing ones are kept.
 
     Args:
         out: folder of the files.
-        names: their names, without suffix.
-        make: the content of a file, by its number.
+        people: renders the people.
+        count: number of people, rounded up to whole files of `SHARD_PEOPLE`.
+        make: the content for a rendered batch.
         origin: what the tag identifies, such as `encoder`.
         tag: hash of what made the content.
 
@@ -38,12 +59,17 @@ def write_shards(
         OSError: the folder cannot be written.
     """
     out.mkdir(parents=True, exist_ok=True)
-    for number, name in enumerate(names):
-        path = out / f'{name}.safetensors'
+    per_file = SHARD_PEOPLE // people.config.batch_size
+    for shard in range(-(-count // SHARD_PEOPLE)):
+        path = out / f'seed{people.seed}_{shard:05d}.safetensors'
         if path.exists():
             _check_tag(path, origin, tag)
             continue
-        content = make(number)
+        parts = [
+            make(people.batch(number))
+            for number in range(shard * per_file, (shard + 1) * per_file)
+        ]
+        content = type(parts[0]).concatenate(parts)
         tensors = {item.name: getattr(content, item.name).contiguous() for item in fields(content)}
         with replacing(path) as temporary:
             save_file(tensors, temporary, {origin: tag})

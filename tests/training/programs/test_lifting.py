@@ -15,7 +15,6 @@ from decomr_core.networks.checkpoint import load_network, save_checkpoint
 from decomr_core.networks.decomr import DecoMR
 from decomr_core.networks.lnet import Pose
 from decomr_core.uv.uv_map import UVMap
-from training import lifting, pose_estimates
 from training.lifting import (
     LiftingOptions,
     lifted_error_mm,
@@ -33,6 +32,7 @@ from training.pose_estimates import (
     read_estimates,
     write_estimates,
 )
+from training.synthetic import shards
 from training.synthetic.people import SyntheticPeople
 from training.synthetic.synthetic_config import SyntheticConfig
 
@@ -91,7 +91,7 @@ def test_the_fit_returns_the_coefficients_of_a_posed_map(network: DecoMR) -> Non
 def test_estimates_are_what_the_network_predicts(
     network: DecoMR, people: SyntheticPeople, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pose_estimates, 'SHARD_PEOPLE', PEOPLE_IN_FILE)
+    monkeypatch.setattr(shards, 'SHARD_PEOPLE', PEOPLE_IN_FILE)
     write_estimates(network, people, 2 * PEOPLE_IN_FILE, tmp_path)
     kept = read_estimates([tmp_path], estimator_hash(network))
     assert len(kept) == 2 * PEOPLE_IN_FILE
@@ -100,7 +100,7 @@ def test_estimates_are_what_the_network_predicts(
     with torch.inference_mode():
         output = network(network_input(batch.images))
     torch.testing.assert_close(kept.camera[-2:], output.camera)
-    again = estimate_poses(network, batch, ComponentFit(network))
+    again = estimate_poses(network, ComponentFit(network), batch)
     torch.testing.assert_close(kept.located[-2:], again.located)
     with pytest.raises(ValueError, match='another estimator'):
         read_estimates([tmp_path], 'x')
@@ -194,25 +194,3 @@ def test_networks_without_joints_and_invalid_options_are_rejected(
             LiftingOptions(**wrong)
     with pytest.raises(ValueError, match='weight_decay'):
         LiftingOptions(weight_decay=-1.0)
-
-
-@pytest.mark.parametrize(
-    ('program', 'words'),
-    [
-        (lifting, ['nowhere', '--simulated', '0', '--out', 'x.safetensors']),
-        (lifting, ['nowhere', '--weights', 'nothing', '--out', 'x.safetensors']),
-        (pose_estimates, ['--weights', 'nothing', '--seed', '1', '--out', 'x']),
-        (pose_estimates, ['--seed', '2020', '--out', 'x']),
-    ],
-)
-def test_the_commands_report_errors_in_one_line(
-    program: object,
-    words: list[str],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture,
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert program.main(words) == 2
-    assert capsys.readouterr().err.startswith('error: ')
-    assert not list(tmp_path.iterdir())

@@ -14,10 +14,10 @@ from decomr_core.body_models import BodyModel
 from decomr_core.body_models.joints import MIRRORED_JOINTS
 from decomr_core.networks.decomr import DecoMR
 from decomr_core.uv.uv_map import UVMap
-from training import pose_heads, summaries
 from training.pose_heads import PoseHeadOptions, PoseHeads, posed_error_mm, train_pose_heads
 from training.posed_surface import texel_edge_loss
 from training.summaries import Summaries, encoder_hash, mirrored, read_summaries, write_summaries
+from training.synthetic import shards
 from training.synthetic.people import SyntheticPeople
 from training.synthetic.synthetic_config import SyntheticConfig
 
@@ -42,7 +42,7 @@ def people(tiny_body: BodyModel, tiny_uv_map: UVMap) -> SyntheticPeople:
 def folder(
     network: DecoMR, people: SyntheticPeople, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Path:
-    monkeypatch.setattr(summaries, 'SHARD_PEOPLE', PEOPLE_IN_FILE)
+    monkeypatch.setattr(shards, 'SHARD_PEOPLE', PEOPLE_IN_FILE)
     write_summaries(network, people, 2 * PEOPLE_IN_FILE, tmp_path / 'kept')
     return tmp_path / 'kept'
 
@@ -181,22 +181,3 @@ def test_too_few_people_and_invalid_options_are_rejected(
     for wrong in ({'epochs': 0}, {'dropout': 1.0}, {'weight_decay': -1.0}):
         with pytest.raises(ValueError, match='must be'):
             PoseHeadOptions(**wrong)
-
-
-@pytest.mark.parametrize(
-    'words',
-    [
-        ['nowhere', '--out', 'x.safetensors'],
-        ['nowhere', '--weights', 'nothing', '--out', 'x.safetensors'],
-    ],
-)
-def test_the_command_reports_errors_in_one_line(
-    words: list[str],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture,
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert pose_heads.main(words) == 2
-    assert capsys.readouterr().err.startswith('error: ')
-    assert not list(tmp_path.iterdir())
