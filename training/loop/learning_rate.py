@@ -13,6 +13,9 @@ from training.loop.train_config import OptimizerConfig, StageConfig
 
 __all__ = ['learning_rate_at', 'parameter_groups']
 
+SMALLEST_SIZE = 1e-4
+"""A tensor of zeros, as some biases, would never change."""
+
 
 def learning_rate_at(step: int, stages: StageConfig, optimizer: OptimizerConfig) -> float:
     """The learning rate of a step: in each stage a warm-up, then a half cosine.
@@ -37,9 +40,10 @@ def learning_rate_at(step: int, stages: StageConfig, optimizer: OptimizerConfig)
 def parameter_groups(network: DecoMR, optimizer: OptimizerConfig) -> list[dict[str, Any]]:
     """Parameter groups for an optimiser; the `share` of a group is a factor of the rate.
 
-    A ResNet encoder is trained at the full rate. Of a pretrained encoder only the last
-    stages are trained, with a rate of their own. Its depthwise convolutions are always frozen:
-    they have few weights, but their gradients take a CPU longer than the rest of the encoder.
+    A ResNet encoder is trained at the full rate. Of a pretrained encoder only the last stages are
+    trained. Its batch normalisation is folded into its convolutions, so their weights differ in
+    size by a factor of 1,000 from layer to layer. AdamW changes all weights by about the rate.
+    Hence the rate of each tensor of the encoder is proportional to its size (root mean square).
 
     Args:
         network: `requires_grad` of its frozen parameters is set to False.
@@ -50,9 +54,10 @@ def parameter_groups(network: DecoMR, optimizer: OptimizerConfig) -> list[dict[s
         pose = [value for layer in network.pose_layers for value in layer.parameters()]
         trained = _with_share(trained, pose, optimizer.pose_share)
     if network.config.is_pretrained:
-        _freeze_for_speed(network, optimizer)
-        encoder = list(network.cnet.encoder.parameters())
-        trained = _with_share(trained, encoder, optimizer.encoder_share)
+        _freeze_early_stages(network, optimizer)
+        for value in network.cnet.encoder.parameters():
+            share = optimizer.encoder_share * _size(value)
+            trained = _with_share(trained, [value], share)
     groups = (
         {'params': [value for value in values if value.requires_grad], 'share': share}
         for values, share in trained
@@ -72,13 +77,15 @@ def _with_share(
     return [*rest, (part, share)]
 
 
-def _freeze_for_speed(network: DecoMR, optimizer: OptimizerConfig) -> None:
-    """Freezes the early stages and the depthwise convolutions of a pretrained encoder."""
+def _size(values: nn.Parameter) -> float:
+    """Root mean square of the values of a tensor, not less than `SMALLEST_SIZE`."""
+    return max(float(values.detach().float().square().mean().sqrt()), SMALLEST_SIZE)
+
+
+def _freeze_early_stages(network: DecoMR, optimizer: OptimizerConfig) -> None:
+    """Freezes all but the last stages of a pretrained encoder."""
     encoder = network.cnet.encoder
     assert not isinstance(encoder, ResNetEncoder)
     stages = cast('nn.ModuleList', encoder.stages)
     for stage in (encoder.stem, *stages)[: -optimizer.encoder_stages]:
         stage.requires_grad_(False)
-    for layer in encoder.modules():
-        if isinstance(layer, nn.Conv2d) and layer.groups > 1:
-            layer.requires_grad_(False)

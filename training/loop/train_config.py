@@ -89,8 +89,9 @@ class OptimizerConfig:
         clip_norm: maximum norm of the gradients; 0 turns clipping off.
         ema_decay: decay of the moving average of the weights, which is evaluated and written; 0
             turns it off.
-        encoder_share: factor of the rate for a pretrained encoder; 0 freezes it and saves its
-            backward pass.
+        encoder_share: rate of a pretrained encoder's weights as a factor of `learning_rate`,
+            relative to their size (`learning_rate.parameter_groups`); 0 freezes the encoder and
+            saves its backward pass.
         encoder_stages: number of last stages of the pretrained encoder that are trained, of
             `ENCODER_STAGES`; the early stages, at high resolution, take most of the backward pass.
         pose_share: factor of the rate for the layers that compute the global feature, the posed
