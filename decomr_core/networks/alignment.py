@@ -26,8 +26,8 @@ NUM_REWEIGHTINGS = 4
 """Rounds of iteratively reweighted least squares."""
 NUM_CG_STEPS = 3
 """Conjugate gradient steps per round. The vertices of rendered people are then 7.1 mm (mean) from
-those of many rounds of many steps. With 4 steps it is 4.2 mm, but on photographs no more joints are
-right. The pose's errors are larger."""
+those of many rounds of many steps. With 4 steps it is 4.2 mm, but no more joints are right on
+photographs. The pose's errors are larger."""
 INITIAL_STIFFNESS = 0.3
 MIN_DENOMINATOR = 1e-12
 JOINT_WEIGHT = 70.0

@@ -240,9 +240,11 @@ def test_another_size_of_crop_is_rejected() -> None:
         dataclasses.replace(network_config('rt'), crop_size=128)
 
 
-def test_the_shipped_network_has_the_encoder_of_the_asset() -> None:
+def test_the_shipped_network_has_the_encoder_of_the_asset_with_its_last_half_fine_tuned() -> None:
     network = load_network('rt')
     shipped = {name: value.clone() for name, value in network.cnet.encoder.state_dict().items()}
     load_pose_network(network)
     for name, value in network.cnet.encoder.state_dict().items():
-        torch.testing.assert_close(value, shipped[name], atol=0, rtol=1e-3)
+        change = (shipped[name] - value).norm() / value.norm().clamp_min(1e-6)
+        is_early = name.startswith(('stem', 'stages.0', 'stages.1'))
+        assert (change < 1e-3) if is_early else (0 < change < 0.1), (name, float(change))
