@@ -55,9 +55,9 @@ def parameter_groups(network: DecoMR, optimizer: OptimizerConfig) -> list[dict[s
         trained = _with_share(trained, pose, optimizer.pose_share)
     if network.config.is_pretrained:
         _freeze_early_stages(network, optimizer)
-        for value in network.cnet.encoder.parameters():
-            share = optimizer.encoder_share * _size(value)
-            trained = _with_share(trained, [value], share)
+        encoder = list(network.cnet.encoder.parameters())
+        *trained, (encoder, share) = _with_share(trained, encoder, optimizer.encoder_share)
+        trained += [([value], share * _size(value)) for value in encoder if value.requires_grad]
     groups = (
         {'params': [value for value in values if value.requires_grad], 'share': share}
         for values, share in trained
