@@ -94,7 +94,8 @@ class Painter:
         framing: Framing,
         lights: list[Light],
         size: int,
-        folds: np.random.Generator | None = None,
+        folds: np.random.Generator | None,
+        padding: np.random.Generator,
     ) -> Drawn:
         """Renders people.
 
@@ -106,6 +107,7 @@ class Painter:
             lights: light of each person.
             size: S, px.
             folds: source of the random numbers of folds and wrinkles; None for no folds.
+            padding: source of the random numbers of thick and wide clothes.
         """
         count = len(bodies.vertices)
         stand_off = appearance.offsets(
@@ -128,6 +130,7 @@ class Painter:
             dressed, people[index] = self._dress(
                 rng,
                 folds,
+                padding,
                 bodies,
                 appearances,
                 framing,
@@ -156,6 +159,7 @@ class Painter:
         self,
         rng: np.random.Generator,
         folds: np.random.Generator | None,
+        padding: np.random.Generator,
         bodies: Bodies,
         appearances: Appearances,
         framing: Framing,
@@ -170,6 +174,7 @@ class Painter:
         clothing = dresser.choose(rng)
         if folds is not None:
             clothing = dresser.in_folds(folds, clothing)
+        clothing = dresser.padded(padding, clothing)
         transforms = self._body.joint_transforms(
             bodies.pose[index : index + 1], bodies.shape[index : index + 1]
         )[0]

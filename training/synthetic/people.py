@@ -145,11 +145,11 @@ class SyntheticPeople(IterableDataset):
         """
         count = self.config.batch_size if count is None else count
         # All images follow from the order in which the calls below draw from `rng`. Furniture,
-        # folds, lenses and boxes have random streams of their own: to switch them on or off leaves
-        # everything else unchanged.
+        # folds, lenses, boxes and padding have random streams of their own: to switch them on or
+        # off leaves everything else unchanged.
         rng = self._random_stream(number)
-        lens_rng, furniture_rng, folds_rng, boxes_rng = (
-            self._random_stream(number, own_stream) for own_stream in (1, 2, 3, 4)
+        lens_rng, furniture_rng, folds_rng, boxes_rng, padding_rng = (
+            self._random_stream(number, own_stream) for own_stream in (1, 2, 3, 4, 5)
         )
         views, bodies, framing = self._framed_bodies(rng, lens_rng, count)
         appearances = self._painter.sample_appearances(rng, count)
@@ -163,6 +163,7 @@ class SyntheticPeople(IterableDataset):
             lights,
             self.config.size,
             folds_rng if self.config.has_folds else None,
+            padding_rng,
         )
         layers = (
             Layers.without_furniture(drawn.people, drawn.silhouettes)
@@ -295,7 +296,8 @@ def _dresser(config: SyntheticConfig, body: BodyModel) -> Dresser | None:
     """The dresser for the config's wardrobe; None without a wardrobe."""
     if not config.wardrobe:
         return None
-    return Dresser(Wardrobe.load(config.wardrobe, body), body, config.has_folds)
+    wardrobe = Wardrobe.load(config.wardrobe, body)
+    return Dresser(wardrobe, body, config.has_folds, config.padded_share)
 
 
 def _camera(vertices: Tensor, framing: Framing) -> Tensor:

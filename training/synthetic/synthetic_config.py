@@ -55,6 +55,7 @@ class SyntheticConfig:
         recorded_share: share of people with a recorded pose, if there is a file.
         wardrobe: npz of garments (see `wardrobe.py`); empty for painted clothes only.
         dressed_share: share of people who wear garments, if there is a file.
+        padded_share: share of these with thick or wide clothes, thick hair, helmets or gloves.
         panoramas: folder of panoramas (see `panoramas.py`); empty for generated scenes only.
         panorama_share: share of images with a panorama and its light.
         upper_share: share of crops that show only the upper part of the person, as for people
@@ -80,6 +81,7 @@ class SyntheticConfig:
     recorded_share: float = 0.5
     wardrobe: str = ''
     dressed_share: float = 0.8
+    padded_share: float = 0.0
     panoramas: str = ''
     panorama_share: float = 0.6
     upper_share: float = UPPER_SHARE

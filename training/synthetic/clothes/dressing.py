@@ -19,6 +19,7 @@ from decomr_core.geometry.rasterizer import Fragments, rasterize
 from training.synthetic.clothes import appearance
 from training.synthetic.clothes.folds import hang_in_folds, turned_by_heights, wrinkle_heights
 from training.synthetic.clothes.loose_garments import CUTS, LOOSE_KIND, loose_garments
+from training.synthetic.clothes.padding import ClothPadding
 from training.synthetic.clothes.surface import BodySurface
 from training.synthetic.clothes.texture_stack import TextureStack
 from training.synthetic.clothes.wardrobe import KINDS, Garment, Wardrobe
@@ -86,10 +87,18 @@ class Dresser:
         wardrobe: the available items.
         body: the body that they fit.
         has_folds: whether to prepare loose garments for folds.
+        padded_share: share of people with thick or wide clothes.
     """
 
-    def __init__(self, wardrobe: Wardrobe, body: BodyModel, has_folds: bool = False) -> None:
+    def __init__(
+        self,
+        wardrobe: Wardrobe,
+        body: BodyModel,
+        has_folds: bool = False,
+        padded_share: float = 0.0,
+    ) -> None:
         self._body = body
+        self._padded_share = padded_share
         self._kinds = {
             kind: [_two_sided(item) if kind in CUTOUT else item for item in wardrobe.of_kind(kind)]
             for kind in KINDS
@@ -112,6 +121,7 @@ class Dresser:
             if has_folds
             else {}
         )
+        self._padding = ClothPadding(body, row) if padded_share else None
         self._skin_uv = wardrobe.skin_uv
         self._first_face = torch.zeros(body.num_vertices, dtype=torch.int64)
         self._first_corner = torch.zeros(body.num_vertices, dtype=torch.int64)
@@ -159,6 +169,12 @@ class Dresser:
                 )
             garments.append(garment)
         return replace(clothing, garments=garments)
+
+    def padded(self, rng: np.random.Generator, clothing: Clothing) -> Clothing:
+        """Makes the clothes of the configured share of people thick or wide."""
+        if self._padding is None or rng.random() >= self._padded_share:
+            return clothing
+        return replace(clothing, garments=self._padding.padded(rng, clothing.garments))
 
     def wrinkled(self, rng: np.random.Generator, clothing: Clothing, mesh: _Mesh) -> _Mesh:
         """Adds wrinkles to outfit and loose garments of a mesh."""
