@@ -35,6 +35,7 @@ from training.records.rotations import rotation_about
 from training.synthetic.bodies.body_shapes import sample_shapes
 from training.synthetic.bodies.plausible_poses import PoseCheck, draw_plausible
 from training.synthetic.bodies.pose_rules import sample_wide_poses
+from training.synthetic.clothes.dressing import ClothStreams
 from training.synthetic.painting import Appearances, Bodies, Painter
 from training.synthetic.scenes.backgrounds import Scene as Background
 from training.synthetic.scenes.backgrounds import draw_background
@@ -222,7 +223,7 @@ class SceneRenderer:
             appearances.stains[one],
         )
         framing = _framing(camera, low, side, place)
-        drawn = self.painter.draw(rng, body, own, framing, [light], 2 * side)
+        drawn = self.painter.draw(ClothStreams(rng), body, own, framing, [light], 2 * side)
         wide, tall = high - low
         inside = (slice(low[1], high[1]), slice(low[0], high[0]))
         half = cv2.resize(drawn.people[0], (side, side), interpolation=cv2.INTER_AREA)

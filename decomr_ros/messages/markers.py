@@ -132,7 +132,7 @@ class _Template(NamedTuple):
             struct.pack_into('<iI', self.buffer, offset, sec, nanosec)
         for target, source in zip(self.points, vertices, strict=True):
             # Copies whole points, nine times as fast as source[corners], which copies numbers.
-            # mode='clip' has no effect except that `take` writes to `out` without a buffer.
+            # In mode 'clip' `take` writes directly to `out`; no index is out of range.
             points = np.ascontiguousarray(source, '<f8').view(POINT).ravel()
             np.take(points, corners, out=target, mode='clip')
         return bytes(self.buffer)

@@ -11,7 +11,7 @@ from torch import Tensor
 from decomr_core.body_models import BodyModel
 from decomr_core.geometry.rasterizer import Fragments, rasterize
 from training.synthetic.clothes import appearance
-from training.synthetic.clothes.dressing import Dresser
+from training.synthetic.clothes.dressing import ClothStreams, Dresser
 from training.synthetic.clothes.surface import NUM_WAVES, BodySurface
 from training.synthetic.scenes.compositing import openness
 from training.synthetic.scenes.lights import Light
@@ -88,26 +88,22 @@ class Painter:
 
     def draw(
         self,
-        rng: np.random.Generator,
+        streams: ClothStreams,
         bodies: Bodies,
         appearances: Appearances,
         framing: Framing,
         lights: list[Light],
         size: int,
-        folds: np.random.Generator | None,
-        padding: np.random.Generator,
     ) -> Drawn:
         """Renders people.
 
         Args:
-            rng: source of the random numbers.
+            streams: sources of the random numbers.
             bodies: B people.
             appearances: their appearance, from `sample_appearances`.
             framing: their crops.
             lights: light of each person.
             size: S, px.
-            folds: source of the random numbers of folds and wrinkles; None for no folds.
-            padding: source of the random numbers of thick and wide clothes.
         """
         count = len(bodies.vertices)
         stand_off = appearance.offsets(
@@ -116,7 +112,7 @@ class Painter:
         push = self._surface.normals(bodies.vertices) * stand_off[..., None]
         is_dressed = np.zeros(count, bool)
         if self._dresser is not None:
-            is_dressed = rng.random(count) < self._dressed_share
+            is_dressed = streams.main.random(count) < self._dressed_share
         bare = torch.from_numpy(is_dressed)[:, None, None]
         outline = torch.where(bare, bodies.vertices, bodies.vertices + push)
         fragments = rasterize(
@@ -128,9 +124,7 @@ class Painter:
         depth = fragments.depth.clone()
         for index in np.flatnonzero(is_dressed).tolist():
             dressed, people[index] = self._dress(
-                rng,
-                folds,
-                padding,
+                streams,
                 bodies,
                 appearances,
                 framing,
@@ -157,9 +151,7 @@ class Painter:
 
     def _dress(
         self,
-        rng: np.random.Generator,
-        folds: np.random.Generator | None,
-        padding: np.random.Generator,
+        streams: ClothStreams,
         bodies: Bodies,
         appearances: Appearances,
         framing: Framing,
@@ -171,18 +163,14 @@ class Painter:
         """Renders one person in garments: the body's surface at each pixel, colours (S, S, 3)."""
         dresser, size = self._dresser, undressed.depth.shape[1]
         assert dresser is not None  # otherwise nobody is dressed
-        clothing = dresser.choose(rng)
-        if folds is not None:
-            clothing = dresser.in_folds(folds, clothing)
-        clothing = dresser.padded(padding, clothing)
+        clothing = dresser.choose(streams)
         transforms = self._body.joint_transforms(
             bodies.pose[index : index + 1], bodies.shape[index : index + 1]
         )[0]
         mesh = dresser.mesh(
             clothing, bodies.vertices[index], transforms, bodies.shape[index], push
         )
-        if folds is not None:
-            mesh = dresser.wrinkled(folds, clothing, mesh)
+        mesh = dresser.wrinkled(streams, clothing, mesh)
         one = framing.part(index)
         fragments = dresser.draw(mesh, crop_points(mesh.vertices[None], one)[0], size)
         pixels_per_m = size / 2 / float(one.half_side[0]) / float(one.translation_m[0, 2])

@@ -22,7 +22,7 @@ from training.records.root_frame import root_frame_body
 from training.synthetic.bodies.body_shapes import sample_shapes
 from training.synthetic.bodies.plausible_poses import PoseCheck, PoseCounts, draw_plausible
 from training.synthetic.bodies.recorded_poses import RecordedPoses
-from training.synthetic.clothes.dressing import Dresser
+from training.synthetic.clothes.dressing import ClothStreams, Dresser
 from training.synthetic.clothes.wardrobe import Wardrobe
 from training.synthetic.furnishing import Furnisher
 from training.synthetic.painting import Bodies, Painter
@@ -156,14 +156,12 @@ class SyntheticPeople(IterableDataset):
         lights, places = self._sample_surroundings(rng, views)
         # The people in front of black, then their furniture, then the scene around both.
         drawn = self._painter.draw(
-            rng,
+            ClothStreams(rng, folds_rng if self.config.has_folds else None, padding_rng),
             bodies,
             appearances,
             framing,
             lights,
             self.config.size,
-            folds_rng if self.config.has_folds else None,
-            padding_rng,
         )
         layers = (
             Layers.without_furniture(drawn.people, drawn.silhouettes)

@@ -7,6 +7,7 @@ the nearest body vertex where cloth or hair extends beyond it.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,19 +18,28 @@ from decomr_core.body_models.body_model import skin
 from decomr_core.body_models.frames import in_root_frame
 from decomr_core.geometry.rasterizer import Fragments, rasterize
 from training.synthetic.clothes import appearance
-from training.synthetic.clothes.folds import hang_in_folds, turned_by_heights, wrinkle_heights
+from training.synthetic.clothes.dressed_mesh import (
+    BODY,
+    BROWS,
+    CODES,
+    EYES,
+    HAIR,
+    HAT,
+    LASHES,
+    LOOSE,
+    OUTFIT,
+    SHOES,
+    DressedMesh,
+)
+from training.synthetic.clothes.folds import hang_in_folds, wrinkle_heights
 from training.synthetic.clothes.loose_garments import CUTS, LOOSE_KIND, loose_garments
 from training.synthetic.clothes.padding import ClothPadding
 from training.synthetic.clothes.surface import BodySurface
 from training.synthetic.clothes.texture_stack import TextureStack
 from training.synthetic.clothes.wardrobe import KINDS, Garment, Wardrobe
 
-__all__ = ['Clothing', 'Dresser']
+__all__ = ['ClothStreams', 'Clothing', 'Dresser']
 
-BODY, OUTFIT, SHOES, HAIR, HAT, BROWS, LASHES, EYES, LOOSE = range(9)
-CODES = dict(
-    zip((*KINDS, LOOSE_KIND), (OUTFIT, SHOES, HAIR, HAT, BROWS, LASHES, EYES, LOOSE), strict=True)
-)
 SHARES = {'hair': 0.92, 'hat': 0.12, 'brows': 0.9, 'lashes': 0.5, 'eyes': 1.0, 'shoes': 0.93}
 """Share of people who wear an item of each kind."""
 LOOSE_SHARE = 0.22
@@ -44,6 +54,20 @@ TEXELS_PER_M = 300.0
 """Approximate resolution of the garments' textures at full size."""
 DETAIL = (0.45, 1.5)
 """Smallest and largest factor by which a texture's folds and seams change a new colour."""
+
+
+class ClothStreams(NamedTuple):
+    """Sources of random numbers. Each option has its own, so that it changes nothing else.
+
+    Attributes:
+        main: for everything else.
+        folds: for folds and wrinkles; None for neither.
+        padding: for thick and wide clothes; None for neither.
+    """
+
+    main: np.random.Generator
+    folds: np.random.Generator | None = None
+    padding: np.random.Generator | None = None
 
 
 @dataclass(frozen=True)
@@ -65,19 +89,6 @@ class Clothing:
     are_shoes_repainted: bool
     tint: Tensor
     looseness: float
-
-
-@dataclass(frozen=True)
-class _Mesh:
-    """Body and garments of one person as one mesh of W vertices and F faces."""
-
-    vertices: Tensor  # (W, 3) root frame, m
-    faces: Tensor  # (F, 3)
-    face_uv: Tensor  # (F, 3, 2)
-    face_texture: Tensor  # (F,)
-    face_code: Tensor  # (F,)
-    body_vertex: Tensor  # (W,)
-    heights: Tensor | None = None  # (W,) heights of wrinkles, m; None for no wrinkles
 
 
 class Dresser:
@@ -132,8 +143,17 @@ class Dresser:
         for kind, limit in CUTOUT.items():
             self._cutout[CODES[kind]] = limit
 
-    def choose(self, rng: np.random.Generator) -> Clothing:
+    def choose(self, streams: ClothStreams) -> Clothing:
         """Samples the clothes of one person."""
+        clothing = self._from_wardrobe(streams.main)
+        if streams.folds is not None:
+            clothing = self._in_folds(streams.folds, clothing)
+        if streams.padding is not None:
+            clothing = self._padded(streams.padding, clothing)
+        return clothing
+
+    def _from_wardrobe(self, rng: np.random.Generator) -> Clothing:
+        """Samples items and colours."""
         outfits = self._kinds['outfit']
         garments = [outfits[rng.integers(len(outfits))]]
         for kind, share in SHARES.items():
@@ -157,7 +177,7 @@ class Dresser:
             float(rng.choice([0, rng.uniform(0, 1.5)])),
         )
 
-    def in_folds(self, rng: np.random.Generator, clothing: Clothing) -> Clothing:
+    def _in_folds(self, rng: np.random.Generator, clothing: Clothing) -> Clothing:
         """Adds folds to skirts, dresses and coats."""
         garments = []
         for garment in clothing.garments:
@@ -170,25 +190,29 @@ class Dresser:
             garments.append(garment)
         return replace(clothing, garments=garments)
 
-    def padded(self, rng: np.random.Generator, clothing: Clothing) -> Clothing:
+    def _padded(self, rng: np.random.Generator, clothing: Clothing) -> Clothing:
         """Makes the clothes of the configured share of people thick or wide."""
         if self._padding is None or rng.random() >= self._padded_share:
             return clothing
         return replace(clothing, garments=self._padding.padded(rng, clothing.garments))
 
-    def wrinkled(self, rng: np.random.Generator, clothing: Clothing, mesh: _Mesh) -> _Mesh:
-        """Adds wrinkles to outfit and loose garments of a mesh."""
+    def wrinkled(
+        self, streams: ClothStreams, clothing: Clothing, mesh: DressedMesh
+    ) -> DressedMesh:
+        """Adds wrinkles to outfit and loose garments of a mesh, unless there are no folds."""
+        if streams.folds is None:
+            return mesh
         heights, start = mesh.vertices.new_zeros(len(mesh.vertices)), self._body.num_vertices
         for garment in clothing.garments:
             end = start + len(garment.template)
             if garment.kind in ('outfit', LOOSE_KIND):
-                heights[start:end] = wrinkle_heights(rng, garment)
+                heights[start:end] = wrinkle_heights(streams.folds, garment)
             start = end
         return replace(mesh, heights=heights)
 
     def mesh(
         self, clothing: Clothing, vertices: Tensor, transforms: Tensor, shape: Tensor, push: Tensor
-    ) -> _Mesh:
+    ) -> DressedMesh:
         """Poses the garments of one person and joins them with the body.
 
         Args:
@@ -217,7 +241,7 @@ class Dresser:
             codes.append((CODES[garment.kind], len(garment.faces)))
             under.append(garment.body_vertex)
             start += len(own)
-        return _Mesh(
+        return DressedMesh(
             torch.cat(points),
             torch.cat(faces),
             torch.cat(uv),
@@ -226,7 +250,7 @@ class Dresser:
             torch.cat(under),
         )
 
-    def draw(self, mesh: _Mesh, crop_points: Tensor, size: int) -> Fragments:
+    def draw(self, mesh: DressedMesh, crop_points: Tensor, size: int) -> Fragments:
         """Rasterizes a dressed person to one image, with alpha-tested hair.
 
         Args:
@@ -250,7 +274,7 @@ class Dresser:
             crop_points[None], mesh.faces, size, cull_backfaces=True, is_opaque=is_opaque
         )
 
-    def labels(self, undressed: Fragments, dressed: Fragments, mesh: _Mesh) -> Fragments:
+    def labels(self, undressed: Fragments, dressed: Fragments, mesh: DressedMesh) -> Fragments:
         """The body's surface at each pixel of a dressed person (one image).
 
         Args:
@@ -270,7 +294,7 @@ class Dresser:
     def colors(
         self,
         clothing: Clothing,
-        mesh: _Mesh,
+        mesh: DressedMesh,
         fragments: Fragments,
         outfit: appearance.Outfits,
         stains: Tensor,
@@ -318,46 +342,13 @@ class Dresser:
             color[code == SHOES] = (detail[:, None] * outfit['shoes'])[code == SHOES]
         is_skin = (code == BODY) | (code == EYES)
         gloss = outfit['gloss'] * torch.where(is_skin, 1.0, 0.3)
-        return color.clamp(0, 1), gloss, _normals(mesh, corners, weights, code)
+        return color.clamp(0, 1), gloss, mesh.normals(corners, weights, code)
 
 
 def _posed(garment: Garment, transforms: Tensor, shape: Tensor) -> Tensor:
     """The posed vertices (G, 3) of a garment, root frame, m."""
     resting = garment.template + garment.shapedirs @ shape
     return in_root_frame(skin(resting[None], garment.weights, transforms[None])[0])
-
-
-def _normals(mesh: _Mesh, corners: Tensor, weights: Tensor, code: Tensor) -> Tensor:
-    """Smooth unit normals (M, 3) of pixels; those of hair cards point to the camera."""
-    # Only faces around visible vertices are needed.
-    is_used = torch.zeros(len(mesh.vertices), dtype=torch.bool)
-    is_used[corners] = True
-    rows = is_used[mesh.faces].any(1).nonzero()[:, 0]
-    faces, kind = mesh.faces[rows], mesh.face_code[rows]
-    points = mesh.vertices[faces]
-    a, b, c = points.unbind(1)
-    flat = torch.linalg.cross(b - a, c - a)
-    # The normals of a two-sided item's two sides would cancel: flip both to the camera.
-    is_thin = (kind == HAIR) | (kind == LOOSE)
-    flat[is_thin & (flat[:, 2] > 0)] *= -1
-    if mesh.heights is not None:
-        cloth = ((kind == OUTFIT) | (kind == LOOSE)).nonzero()[:, 0]
-        flat[cloth] = turned_by_heights(flat[cloth], points[cloth], mesh.heights[faces[cloth]])
-    smooth = torch.zeros_like(mesh.vertices)
-    for corner in range(3):
-        smooth.index_add_(0, faces[:, corner], flat)
-    normal = torch.nn.functional.normalize((smooth[corners] * weights[..., None]).sum(1), dim=1)
-    is_away = ((normal[:, 2] > 0) & ((code == HAIR) | (code == LOOSE))) | (
-        normal.square().sum(1) < 0.5
-    )
-    own = torch.nn.functional.normalize(
-        torch.linalg.cross(
-            mesh.vertices[corners[:, 1]] - mesh.vertices[corners[:, 0]],
-            mesh.vertices[corners[:, 2]] - mesh.vertices[corners[:, 0]],
-        ),
-        dim=1,
-    )
-    return torch.where(is_away[:, None], own, normal)
 
 
 def _two_sided(garment: Garment) -> Garment:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from decomr_core.body_models import BodyModel
 from training.synthetic.clothes.loose_garments import LOOSE_KIND
-from training.synthetic.clothes.surface import NUM_WAVES, BodySurface, SurfacePoints
+from training.synthetic.clothes.surface import NUM_WAVES, BodySurface
 from training.synthetic.clothes.wardrobe import Garment
 
 __all__ = ['ClothPadding']
@@ -98,7 +98,9 @@ class ClothPadding:
             elif garment.kind == 'shoes':
                 garment = self._moved(garment, torch.full((len(garment.template),), shoes))
             elif garment.kind in ('hair', 'hat') and self._head_center is not None:
-                outward = torch.nn.functional.normalize(garment.template - self._head_center, dim=1)
+                outward = torch.nn.functional.normalize(
+                    garment.template - self._head_center, dim=1
+                )
                 garment = replace(garment, template=garment.template + hair * outward)
             changed.append(garment)
         if rng.random() < HEADGEAR_SHARE and self._headgear:
@@ -111,7 +113,7 @@ class ClothPadding:
 
     def _thickness(self, rng: np.random.Generator) -> Tensor:
         """Samples the distance that cloth over each body vertex is moved, metres (V,)."""
-        points: SurfacePoints = self._surface.vertices
+        points = self._surface.vertices
         torso, legs, cuffs = (rng.uniform(*limits) for limits in (TORSO_M, LEGS_M, CUFFS_M))
         arms = torso * rng.uniform(*ARMS_SHARE)
         mixes = rng.normal(0, 1, (1, NUM_WAVES)) / np.sqrt(NUM_WAVES / 2)
