@@ -23,7 +23,7 @@ from decomr_core.base.assets import BUILTIN
 from decomr_core.base.structures import Crops, HumanMesh, NetworkOutput, StageTimes, check_shape
 from decomr_core.estimation.detectors import load_detector
 from decomr_core.estimation.iuv_agreement import covered_share, foreground_share
-from decomr_core.estimation.loading import load_runtime
+from decomr_core.estimation.loading import device_options, load_runtime
 from decomr_core.estimation.mesh_placement import MeshPlacer, PlacedMesh, projected_joints
 from decomr_core.geometry.camera import check_intrinsics
 from decomr_core.geometry.crop import CROP_SCALE, check_boxes, check_image, crop_image
@@ -305,6 +305,7 @@ def load_estimator(
     crop_scale: float = CROP_SCALE,
     min_score: float = 0.0,
     max_people: int = 30,
+    device: str = '',
 ) -> HumanMeshEstimator:
     """Loads runtime, detector and tracker, and makes an estimator of them.
 
@@ -325,6 +326,8 @@ def load_estimator(
         crop_scale: see `EstimatorConfig`.
         min_score: see `EstimatorConfig`.
         max_people: maximum number of people: of tracks in a video, otherwise of detections.
+        device: `cpu`, `cuda`, `cuda:N`, or empty for the runtime's own: `tensorrt` the first GPU,
+            the others the CPU. The detector always runs on the CPU.
 
     Raises:
         FileNotFoundError: the weights do not exist.
@@ -339,9 +342,10 @@ def load_estimator(
         if is_video
         else None
     )
+    where = device_options(runtime, device)
     loaded_detector = None if detector is None else load_detector(detector)
     loaded_runtime = load_runtime(
-        runtime, weights, num_threads=num_threads, body=body, uv_map=uv_map
+        runtime, weights, num_threads=num_threads, body=body, uv_map=uv_map, **where
     )
     return HumanMeshEstimator(loaded_runtime, loaded_detector, tracker, config)
 

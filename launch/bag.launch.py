@@ -48,6 +48,13 @@ OUR_TOPICS = (
     'overlay',
     'overlay/compressed',
     'vertices',
+    'motion',
+    'proximity',
+    'proximity/markers',
+    'obstacles',
+    'obstacles/clearing',
+    'depth_without_people',
+    'points_without_people',
 )
 
 

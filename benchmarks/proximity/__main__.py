@@ -7,8 +7,8 @@ The first command renders people whose position is known (`scenes.py`), estimate
 meshes with the default network, without and with a depth image, and compares the nearest distance
 of robot parts with the truth. The constants of `decomr_core/estimation/uncertainty.py` were fitted
 to the first seeds; the coverage is that of the others. Then it compares the rate of approach of
-people who walk with the truth (`approach.py`). It takes about an hour on two cores; what is in the
-cache is not rendered again. The second command draws some of the scenes.
+people who walk with the truth (`approach.py`). On two cores this takes half an hour, with other
+weights a few minutes: the scenes are in the cache then. The second command draws some of them.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ import numpy as np
 import openvino
 
 from benchmarks.proximity.approach import approach_report
-from benchmarks.proximity.estimates import SCENES_PER_SEED, Estimate, cached_estimates
+from benchmarks.proximity.estimates import SCENES_PER_SEED, Cache, Estimate, cached_estimates
 from benchmarks.proximity.fit import fit_deviations, fit_intervals, root_errors
 from benchmarks.proximity.parts import UPRIGHT_M, Cases, collect_cases
 from benchmarks.proximity.scenes import Scene, SceneRenderer
@@ -71,7 +71,7 @@ def main(arguments: list[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument('--cache', type=Path, help='folder of the estimates, about 2 GB')
+    parser.add_argument('--cache', type=Path, help='folder of scenes and estimates, about 9 GB')
     parser.add_argument('--out', type=Path, help='JSON file to write; needs --cache')
     parser.add_argument('--sheet', type=Path, help='PNG file with some of the scenes')
     options = parser.parse_args(arguments)
@@ -85,10 +85,11 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def measure(cache: Path) -> dict[str, Any]:
-    """The results; renders what is not in the cache."""
-    runtime = load_runtime(RUNTIME, WEIGHTS)
-    fitted = cached_estimates(cache, runtime, FITTED)
+def measure(folder: Path) -> dict[str, Any]:
+    """The results; makes what is not in the cache."""
+    runtime, weights_hash = load_runtime(RUNTIME, WEIGHTS), file_hash(find_weights(WEIGHTS))
+    cache, renderer = Cache(folder, weights_hash), SceneRenderer(load_body('builtin'))
+    fitted = cached_estimates(cache, renderer, runtime, FITTED)
     report: dict[str, Any] = {
         'hardware': cpu_name(),
         'python': platform.python_version(),
@@ -96,7 +97,7 @@ def measure(cache: Path) -> dict[str, Any]:
         'openvino': openvino.__version__,
         'runtime': RUNTIME,
         'precision': runtime.precision,
-        'weights_sha256': file_hash(find_weights(WEIGHTS)),
+        'weights_sha256': weights_hash,
         'date': datetime.date.today().isoformat(),
         'image': SIZE,
         'scenes_per_seed': SCENES_PER_SEED,
@@ -109,7 +110,7 @@ def measure(cache: Path) -> dict[str, Any]:
         'constants': {name: getattr(uncertainty, name) for name in CONSTANTS},
     }
     del fitted  # 1 GB
-    checked = cached_estimates(cache, runtime, CHECKED)
+    checked = cached_estimates(cache, renderer, runtime, CHECKED)
     cases = collect_cases(checked, SIZE)
     return {
         **report,
@@ -121,7 +122,7 @@ def measure(cache: Path) -> dict[str, Any]:
             for name, has_depth in (('without_depth', False), ('with_depth', True))
         },
         'all': coverage(cases),
-        'approach': approach_report(cached_walks(cache, runtime, WALKED)),
+        'approach': approach_report(cached_walks(cache, renderer, runtime, WALKED)),
     }
 
 

@@ -6,19 +6,17 @@ simulated detector gives inaccurate boxes of every fifth image, as `Tracker` ask
 
 from __future__ import annotations
 
-import pickle
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 
 import cv2
 import numpy as np
 import torch
 
-from benchmarks.proximity.estimates import depth_image
+from benchmarks.proximity.estimates import Cache, depth_image
 from benchmarks.proximity.scenes import Scene, SceneRenderer
 from benchmarks.proximity.sensors import HEIGHT, WIDTH, Camera, detected_boxes
 from decomr_core.base.structures import HumanMesh
-from decomr_core.body_models import load_body
 from decomr_core.body_models.frames import ROOT_FROM_BODY
 from decomr_core.estimator import HumanMeshEstimator
 from decomr_core.geometry.camera import intrinsics_from_fov
@@ -64,23 +62,34 @@ class Walk:
     meshes: dict[tuple[int, bool], list[HumanMesh | None]]
 
 
-def cached_walks(folder: Path, runtime: Runtime, seeds: range) -> list[Walk]:
-    """One walk of each way for each seed; renders those without a file in the folder."""
-    folder.mkdir(parents=True, exist_ok=True)
-    walks, renderer = [], None
+@dataclass(frozen=True)
+class RenderedWalk:
+    """Attributes: the T times of a walk, seconds, and its images."""
+
+    times_s: np.ndarray
+    scenes: list[Scene]
+
+
+def cached_walks(
+    cache: Cache, renderer: SceneRenderer, runtime: Runtime, seeds: range
+) -> list[Walk]:
+    """One walk of each way for each seed."""
+
+    def estimate(name: str, way: str, seed: int) -> Walk:
+        rendered = cache.rendered(name, partial(render_walk, renderer, way, seed))
+        return _estimated(runtime, rendered, way, seed)
+
+    walks = []
     for seed in seeds:
         for way in WAYS:
-            path = folder / f'approach_{way}_{seed}.pickle'
-            if not path.exists():
-                renderer = renderer or SceneRenderer(load_body('builtin'))
-                path.write_bytes(pickle.dumps(render_walk(renderer, runtime, way, seed)))
-            walks.append(pickle.loads(path.read_bytes()))
+            name = f'walk_{way}_{seed}'
+            walks.append(cache.estimated(name, partial(estimate, name, way, seed)))
     return walks
 
 
 @torch.no_grad()
-def render_walk(renderer: SceneRenderer, runtime: Runtime, way: str, seed: int) -> Walk:
-    """Renders a walk and estimates its meshes."""
+def render_walk(renderer: SceneRenderer, way: str, seed: int) -> RenderedWalk:
+    """Renders a walk."""
     rng = np.random.default_rng([seed, list(WAYS).index(way), 3])
     times = np.arange(round(DURATION_S * max(RATES_HZ))) / max(RATES_HZ)
     turn = rotation_about(0, rng.uniform(*PITCH)) @ ROOT_FROM_BODY
@@ -96,12 +105,17 @@ def render_walk(renderer: SceneRenderer, runtime: Runtime, way: str, seed: int) 
         image, depth, people = renderer.compose(rng, camera, room, body, place[None], appearances)
         image = cv2.GaussianBlur(image, (0, 0), 0.6) + rng.normal(0, NOISE_LEVEL, image.shape)
         scenes.append(Scene(np.clip(image, 0, 255).astype(np.uint8), depth, camera, people))
-    truth = np.stack([scene.people[0].vertices for scene in scenes])
+    return RenderedWalk(times, scenes)
+
+
+def _estimated(runtime: Runtime, walk: RenderedWalk, way: str, seed: int) -> Walk:
+    """Estimates the meshes of a walk."""
     meshes = {}
     for rate in RATES_HZ:
-        before, after = _estimates(runtime, scenes, times, rate, seed)
+        before, after = _estimates(runtime, walk.scenes, walk.times_s, rate, seed)
         meshes[rate, False], meshes[rate, True] = before, after
-    return Walk(way, seed, times, truth, meshes)
+    truth = np.stack([scene.people[0].vertices for scene in walk.scenes])
+    return Walk(way, seed, walk.times_s, truth, meshes)
 
 
 def _walking(

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -25,9 +26,38 @@ from decomr_core.runtimes.tensorrt.plan import PlanKey, build_command, plan_path
 if TYPE_CHECKING:
     from decomr_core.runtimes.cuda_device import Gpu
 
-__all__ = ['load_runtime']
+__all__ = ['device_options', 'load_runtime']
 
 logger = logging.getLogger(__name__)
+
+
+def device_options(runtime: str, device: str) -> dict[str, Any]:
+    """The options of `load_runtime` for a device.
+
+    Args:
+        runtime: `torch`, `openvino`, `onnxruntime` or `tensorrt`.
+        device: `cpu`, `cuda`, `cuda:N` for the GPU of that CUDA index, or empty for the first GPU
+            with `tensorrt` and the CPU with the others.
+
+    Raises:
+        ValueError: the device has another form, or the runtime does not run on it.
+    """
+    match = re.fullmatch(r'(?:cpu|cuda(?::(\d{1,3}))?)?', device)
+    if match is None:
+        raise ValueError(f'device is {device!r}, expected cpu, cuda or cuda:N')
+    if not device.startswith('cuda'):
+        if device and runtime == 'tensorrt':
+            raise ValueError('device is cpu, but tensorrt runs on a GPU; take another runtime')
+        return {}
+    index = int(match[1] or 0)
+    if runtime == 'openvino':
+        raise ValueError(
+            f'device is {device}, but openvino runs on the CPU here; for an NVIDIA GPU take the '
+            'runtime torch, onnxruntime or tensorrt'
+        )
+    if runtime == 'torch':
+        return {'device': f'cuda:{index}'}
+    return {'device': index} | ({'provider': 'cuda'} if runtime == 'onnxruntime' else {})
 
 
 class _NetworkFiles(NamedTuple):

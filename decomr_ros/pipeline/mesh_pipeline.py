@@ -9,7 +9,7 @@ import numpy as np
 
 from decomr_core.base.assets import file_hash, find_weights
 from decomr_core.estimation.detectors import load_detector
-from decomr_core.estimation.loading import load_runtime
+from decomr_core.estimation.loading import device_options, load_runtime
 from decomr_core.estimator import EstimatorConfig, HumanMeshEstimator
 from decomr_core.people.detection import Detections, Detector
 from decomr_core.people.smoothing import MeshSmoother, SmoothingConfig
@@ -83,7 +83,10 @@ class MeshPipeline:
         else:
             self._tracker = Tracker(config, defers_updates=True)
         self._runtime = load_runtime(
-            parameters.runtime, parameters.weights, num_threads=parameters.threads
+            parameters.runtime,
+            parameters.weights,
+            num_threads=parameters.threads,
+            **device_options(parameters.runtime, parameters.device),
         )
         self._estimator = HumanMeshEstimator(
             self._runtime, detector, self._tracker, _estimator_config(parameters)

@@ -65,6 +65,12 @@ class NodeParameters:
         choices=tuple(RUNTIMES),
         effect=Effect.CONFIGURE,
     )
+    device: str = parameter(
+        '',
+        'where the network runs: cpu, cuda or cuda:N; empty: tensorrt on the first GPU, the other '
+        'runtimes on the CPU',
+        effect=Effect.CONFIGURE,
+    )
     threads: int = parameter(
         0,
         'CPU threads of the runtime; 0: the runtime decides',
