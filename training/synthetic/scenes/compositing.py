@@ -36,6 +36,8 @@ CROWD = 1.2
 """Mean number of other people in a crowded scene."""
 CROWD_IN_FRONT = 0.35
 """Share of them in front of the person."""
+NEAREST, NEAREST_IN_CROWD, FARTHEST = 0.3, 0.08, 0.65
+"""Range of the distance to another person at one side, as a share of the image's side."""
 CLUTTER_SHARE = 0.25
 """Share of crowded scenes with a robot arm or furniture in front of the person."""
 
@@ -150,7 +152,7 @@ class Compositor:
         in_front = rng.random() < 0.2
         passer_by = None
         if rng.random() < self.passer_by_share and count > 1:
-            passer_by = _moved(rng, people[other], silhouettes[other], in_front)
+            passer_by = _moved(rng, people[other], silhouettes[other], in_front, NEAREST)
         if passer_by and not in_front:
             image = soft_composite(image, *passer_by, 0.6)
         image = soft_composite(
@@ -176,7 +178,9 @@ class Compositor:
         in_front = rng.random(len(others)) < CROWD_IN_FRONT
         above = []
         for other, is_front in zip((index + 1 + others) % count, in_front, strict=True):
-            moved = _moved(rng, people[other], silhouettes[other], bool(is_front))
+            moved = _moved(
+                rng, people[other], silhouettes[other], bool(is_front), NEAREST_IN_CROWD
+            )
             if is_front:
                 above.append(moved)
             else:
@@ -211,12 +215,12 @@ def openness(depth: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 
 def _moved(
-    rng: np.random.Generator, person: np.ndarray, mask: np.ndarray, in_front: bool
+    rng: np.random.Generator, person: np.ndarray, mask: np.ndarray, in_front: bool, nearest: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Another person's image and mask, randomly mirrored, scaled and shifted to one side."""
     size = len(mask)
     scale = rng.uniform(0.7, 1.3) if in_front else rng.uniform(0.3, 1.0)
-    aside = rng.choice([-1, 1]) * rng.uniform(0.3, 0.65) * size
+    aside = rng.choice([-1, 1]) * rng.uniform(nearest, FARTHEST) * size
     flip = rng.choice([-1, 1])
     middle = (size - 1) / 2
     drop = rng.normal(0, 0.05) * size + (1 - scale) * rng.uniform(-0.2, 0.4) * size
