@@ -96,6 +96,8 @@ def main(arguments: list[str] | None = None) -> None:
             has_furniture=True,
             has_folds=True,
             distorted_share=options.distorted_share,
+            boxed_share=options.boxed_share,
+            padded_share=options.padded_share,
             is_crowded=options.crowded,
             **asset_values(options),
         )
@@ -141,6 +143,18 @@ def _parser() -> argparse.ArgumentParser:
         type=float,
         default=0.1,
         help='share of images with the distortion of a wide-angle lens',
+    )
+    parser.add_argument(
+        '--boxed-share',
+        type=float,
+        default=0.0,
+        help='share of images that are black outside of the person box',
+    )
+    parser.add_argument(
+        '--padded-share',
+        type=float,
+        default=0.0,
+        help='share of people in thick or wide clothes, of those in garments',
     )
     parser.add_argument('--body', default='builtin', help='body model: a name or an npz')
     parser.add_argument('--uv-map', default='builtin', help='UV map: a name or an npz')

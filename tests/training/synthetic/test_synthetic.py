@@ -329,9 +329,14 @@ def test_the_preview_writes_a_sheet_and_prints_the_speed(
             str(tmp_path / 'body.npz'),
             '--uv-map',
             str(tmp_path / 'uv.npz'),
+            '--boxed-share',
+            '1',
         ]
     )
-    assert cv2.imread(str(sheet)).shape == (64, 384, 3)
+    picture = cv2.imread(str(sheet))
+    assert picture.shape == (64, 384, 3)
+    crops = picture.reshape(2, 32, 4, 3, 32, 3)[:, :, :, 0]
+    assert (crops.max(-1) == 0).mean() > 0.2  # black outside of the boxes
     assert 'images/s per core' in capsys.readouterr().out
 
 
