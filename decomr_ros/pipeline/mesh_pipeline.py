@@ -51,7 +51,7 @@ class MeshPipeline:
 
     Attributes:
         topology: topology of the meshes.
-        description: runtime, precision, weights and model_sha256, as text by name.
+        description: runtime, device, precision, weights and model_sha256, as text by name.
     """
 
     def __init__(self, parameters: NodeParameters, depth: DepthCorrection | None = None) -> None:
@@ -97,6 +97,7 @@ class MeshPipeline:
         self.topology: Topology = self._estimator.topology
         self.description = {
             'runtime': self._runtime.name,
+            'device': parameters.device or ('cuda' if self._runtime.name == 'tensorrt' else 'cpu'),
             'precision': self._runtime.precision,
             'weights': parameters.weights,
             'model_sha256': file_hash(find_weights(parameters.weights))[:HASH_DIGITS],

@@ -159,6 +159,7 @@ def test_the_status_is_right_in_every_state(inner: InnerNode) -> None:
     assert status.message.startswith('active; in ')
     values = values_of(status)
     assert (values['runtime'], values['precision'], values['weights']) == ('fake', 'f32', 'rt')
+    assert values['device'] == 'cpu'
     assert len(values['model_sha256']) == 16
     int(values['model_sha256'], 16)
     assert (values['people'], values['frames_received'], values['meshes_published']) == (
