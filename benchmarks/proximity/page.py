@@ -35,7 +35,8 @@ def page_with_tables(page: str, results: dict[str, Any]) -> str:
         pattern = re.compile(re.escape(first) + '.*?' + re.escape(last), re.S)
         if not pattern.search(page):
             raise ValueError(f'the page has no section between {first} and {last}')
-        text = f'{first}\n\n{table}\n\n{last}'
+        weights = f'Weights with SHA-256 `{results["weights_sha256"][:16]}...`, {results["date"]}.'
+        text = f'{first}\n\n{table}\n\n{weights}\n\n{last}'
         page = pattern.sub(lambda _, text=text: text, page)  # type: ignore[misc]
     return page
 
