@@ -116,13 +116,12 @@ def estimate_poses(network: DecoMR, fit: ComponentFit, batch: SyntheticBatch) ->
         fit: of this network.
         batch: people, with images of the network's crop size.
     """
-    _, local_features, global_features = network.predict_iuv(network_input(batch.images))
-    heatmaps = network.joint_heatmaps(local_features)
-    pose = network.lnet.pose(global_features)
-    assert heatmaps is not None and pose.coefficients is not None
+    dense = network.predict_iuv(network_input(batch.images))
+    pose = network.lnet.pose(dense.global_features)
+    assert dense.joint_heatmaps is not None and pose.coefficients is not None
     maps = network.location_mapper.location_map_from_vertices(batch.vertices)
     return PoseEstimates(
-        PixelAlignment.locate_joints(heatmaps),
+        PixelAlignment.locate_joints(dense.joint_heatmaps),
         pose.coefficients,
         pose.camera,
         fit(maps),

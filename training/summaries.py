@@ -111,7 +111,7 @@ def summarise(network: DecoMR, batch: SyntheticBatch) -> Summaries:
     images = images.contiguous(memory_format=torch.channels_last)
     device = images.device.type
     with torch.autocast(device, torch.bfloat16, enabled=has_bfloat16(device)):
-        summaries = network.cnet.encoder(images).for_decoder()[1]
+        summaries = network.cnet.encoder(images).for_decoder().summary
     maps = network.location_mapper.location_map_from_vertices(batch.vertices)
     return Summaries(
         summaries.float().clamp(-LARGEST_HALF, LARGEST_HALF).half(),

@@ -18,6 +18,7 @@ from typing import Any
 __all__ = ['LNET_INPUTS', 'PRESETS', 'NetworkConfig', 'network_config']
 
 PRETRAINED_ENCODERS = ('blazepose', 'movenet')
+ENCODER_OF_KEYPOINTS = 'movenet'
 PRETRAINED_CROP_PX = 256
 ENCODER_STRIDE = 32
 LOCAL_STRIDE = 4
@@ -58,6 +59,9 @@ class NetworkConfig:
             0 keeps the template. Needs a location map of the UV grid's resolution.
         joint_heatmaps: whether CNet also predicts where the body's joints are in the image.
             The alignment moves the surface's joints there. Ignored without pose components.
+        keypoint_weight: weight of the pretrained encoder's own keypoints in the joint heatmaps:
+            the logarithms of their scores, times this, are added. Ignored without joint heatmaps
+            and with encoders other than `movenet`.
         lifting_features: width of the layers that improve the pose by the joints in the image
             (`LiftingHead`); 0 for no such step. Ignored without joint heatmaps.
         rigidity: how much the last step keeps the template's distances on the surface
@@ -112,6 +116,7 @@ class NetworkConfig:
     is_detailed: bool = False
     pose_components: int = 0
     joint_heatmaps: bool = False
+    keypoint_weight: float = 0.0
     lifting_features: int = 0
     rigidity: float = 0.0
     squeezed_channels: int = 0
@@ -152,6 +157,8 @@ class NetworkConfig:
             raise ValueError(f'squeezed_channels is {self.squeezed_channels}, expected 0 or more')
         if self.box_margin is not None and not 0 <= self.box_margin < math.inf:
             raise ValueError(f'box_margin is {self.box_margin}, expected None, 0 or more')
+        if not 0 <= self.keypoint_weight < math.inf:
+            raise ValueError(f'keypoint_weight is {self.keypoint_weight}, expected 0 or more')
         if not 0 <= self.rigidity < math.inf or (self.rigidity and not self.is_detailed):
             raise ValueError(
                 f'rigidity is {self.rigidity}, expected 0 or more, and 0 unless is_detailed, '
@@ -184,6 +191,11 @@ class NetworkConfig:
     def is_pretrained(self) -> bool:
         """Whether the encoder is that of a pose network, with pretrained weights."""
         return self.encoder in PRETRAINED_ENCODERS
+
+    @property
+    def has_keypoints(self) -> bool:
+        """Whether the encoder's own keypoints contribute to the joint heatmaps."""
+        return self.keypoint_weight > 0 and self.encoder == ENCODER_OF_KEYPOINTS
 
     @property
     def vector_norm(self) -> str:
@@ -309,6 +321,7 @@ PRESETS = {
         is_detailed=True,
         pose_components=128,
         joint_heatmaps=True,
+        keypoint_weight=2.0,
         lifting_features=384,
         rigidity=3.0,
         squeezed_channels=16,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -16,8 +18,9 @@ from decomr_core.networks.blocks import (
     UpsamplingBlock,
 )
 from decomr_core.networks.encoders import PRETRAINED, PretrainedEncoder, ResNetEncoder
+from decomr_core.networks.encoders.movenet import KEYPOINT_OF_JOINT
 
-__all__ = ['CNet']
+__all__ = ['CNet', 'DenseOutput']
 
 IMAGE_MEAN = (0.485, 0.456, 0.406)
 IMAGE_STD = (0.229, 0.224, 0.225)
@@ -29,13 +32,25 @@ SQUEEZED_CHANNELS = 64
 SUMMARY_RANK = 256
 
 
-class CNet(nn.Module):
-    """An encoder, a decoder up to 1/4 of the crop's resolution, and dense output heads.
+class DenseOutput(NamedTuple):
+    """What CNet predicts for B crops of S px; h and w are S / 4.
 
     Attributes:
-        joint_head: local features (B, C, h, w) to the logits of a heatmap of each of the body's J
-            joints (B, J, h, w), float32; None unless `NetworkConfig.locates_joints`.
+        iuv: (B, 3, h, w) float32: foreground probability, u and v, all in [0, 1].
+        local_features: (B, C, h, w) of each pixel.
+        global_features: (B, G) of the whole crop.
+        joint_heatmaps: (B, J, h, w) float32: logit of the position of each of the body's J joints;
+            None unless `NetworkConfig.locates_joints`.
     """
+
+    iuv: Tensor
+    local_features: Tensor
+    global_features: Tensor
+    joint_heatmaps: Tensor | None
+
+
+class CNet(nn.Module):
+    """An encoder, a decoder up to 1/4 of the crop's resolution, and dense output heads."""
 
     image_mean: Tensor
     image_std: Tensor
@@ -59,20 +74,13 @@ class CNet(nn.Module):
             self.decoder = SkipDecoder(config)
         self.uv_head = _make_dense_head(config, 2)
         self.mask_head = _make_dense_head(config, 1)
-        self.joint_head = _make_dense_head(config, NUM_JOINTS) if config.locates_joints else None
+        self.joint_head = JointHead(config) if config.locates_joints else None
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Image-space outputs, before the warp to UV space.
-
-        Args:
-            images: (B, 3, S, S) RGB in [0, 1].
-
-        Returns:
-            `iuv` (B, 3, h, w), float32: foreground probability, u, v, all in [0, 1];
-            `local_features` (B, C, h, w); `global_features` (B, G).
-        """
+    def forward(self, images: Tensor) -> DenseOutput:
+        """Image-space outputs, before the warp to UV space, of images (B, 3, S, S) in [0, 1]."""
+        keypoint_scores = None
         if self.is_pretrained:
-            grids, summary = self.encoder(images).for_decoder()
+            grids, summary, keypoint_scores = self.encoder(images).for_decoder()
             global_features = self.global_head(summary)
             # Dense losses must not change the features that pose the mesh.
             local_features = self.decoder(grids, global_features.detach())
@@ -81,7 +89,9 @@ class CNet(nn.Module):
             global_features = self.global_head(skips[-1])
             local_features = self.decoder(skips)
         iuv = torch.cat([self.mask_head(local_features), self.uv_head(local_features)], dim=1)
-        return iuv.sigmoid(), local_features, global_features
+        head = self.joint_head
+        heatmaps = None if head is None else head(local_features, keypoint_scores)
+        return DenseOutput(iuv.sigmoid(), local_features, global_features, heatmaps)
 
     def standardize(self, images: Tensor) -> Tensor:
         """(B, 3, S, S) RGB in [0, 1] to mean 0 and deviation 1 over ImageNet."""
@@ -134,7 +144,7 @@ class GridDecoder(nn.Module):
         self.blocks = nn.ModuleList(BottleneckBlock(fine, fine, norm) for fine in channels[:-1])
 
     def forward(self, grids: tuple[Tensor, ...], global_features: Tensor) -> Tensor:
-        """Grids of `for_decoder` of the encoder's features and (B, G) to (B, C, h, w)."""
+        """Grids of `DecoderInputs` and (B, G) to (B, C, h, w)."""
         skips = [
             lateral(norm(grid))
             for lateral, norm, grid in zip(self.laterals, self.norms, grids, strict=True)
@@ -146,8 +156,54 @@ class GridDecoder(nn.Module):
         return features
 
 
+class JointHead(OutputHead):
+    """Heatmaps of the body's joints, to which the encoder's own keypoints contribute.
+
+    The sum of logarithms is a product of two estimates. The layers of this head are trained on
+    renderings; a pretrained encoder located keypoints on photographs.
+
+    Attributes:
+        keypoint_places: (J,) keypoint of each joint, 0 for joints without.
+        keypoint_weights: (J, 1, 1) weight of its score, 0 for joints without.
+    """
+
+    keypoint_places: Tensor
+    keypoint_weights: Tensor
+
+    def __init__(self, config: NetworkConfig) -> None:
+        """Makes the layers, randomly initialised."""
+        super().__init__(*_dense_layers(config, NUM_JOINTS))
+        self.has_keypoints = config.has_keypoints
+        joints = range(NUM_JOINTS)
+        places = torch.tensor([KEYPOINT_OF_JOINT.get(joint, 0) for joint in joints])
+        is_known = torch.tensor([joint in KEYPOINT_OF_JOINT for joint in joints])
+        weights = config.keypoint_weight * is_known[:, None, None].float()
+        self.register_buffer('keypoint_places', places, persistent=False)
+        self.register_buffer('keypoint_weights', weights, persistent=False)
+
+    def forward(self, local_features: Tensor, keypoint_scores: Tensor | None = None) -> Tensor:
+        """Logits of the joints' positions.
+
+        Args:
+            local_features: (B, C, h, w).
+            keypoint_scores: (B, n, h, w) of `DecoderInputs`; used if `config.has_keypoints`.
+
+        Returns:
+            (B, J, h, w) float32.
+        """
+        heatmaps = super().forward(local_features)
+        if self.has_keypoints:
+            assert keypoint_scores is not None  # the encoder has keypoints
+            heatmaps = heatmaps + self.keypoint_weights * keypoint_scores[:, self.keypoint_places]
+        return heatmaps
+
+
 def _make_dense_head(config: NetworkConfig, out_channels: int) -> OutputHead:
-    return OutputHead(
+    return OutputHead(*_dense_layers(config, out_channels))
+
+
+def _dense_layers(config: NetworkConfig, out_channels: int) -> tuple[nn.Module, nn.Module]:
+    return (
         BottleneckBlock(config.local_channels, config.head_channels, config.norm),
         nn.Conv2d(config.head_channels, out_channels, kernel_size=1),
     )

@@ -26,7 +26,7 @@ from decomr_core.base.config import LOCAL_STRIDE, NetworkConfig
 from decomr_core.base.structures import NetworkOutput
 from decomr_core.body_models.frames import in_root_frame
 from decomr_core.networks.alignment import PixelAlignment
-from decomr_core.networks.cnet import CNet
+from decomr_core.networks.cnet import CNet, DenseOutput
 from decomr_core.networks.lifting import LiftingHead
 from decomr_core.networks.lnet import LNet
 from decomr_core.networks.rigid_surface import RigidSurface
@@ -129,47 +129,32 @@ class DecoMR(nn.Module):
         Returns:
             IUV image, vertices, joints, camera and location map; see `NetworkOutput`.
         """
-        return self.predict_mesh(images, *self.predict_iuv(images), guide_iuv)
+        return self.predict_mesh(images, self.predict_iuv(images), guide_iuv)
 
-    def predict_iuv(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def predict_iuv(self, images: Tensor) -> DenseOutput:
         """Runs CNet only, as in the first stage of training.
 
         Args:
             images: (B, 3, S, S) RGB, from `decomr_core.geometry.crop.network_input`.
-
-        Returns:
-            `iuv` (B, 3, h, w): foreground probability, u and v, all in [0, 1], where h and w are
-            S / 4; `local_features` (B, C, h, w) of each pixel; `global_features` (B, G) of the
-            whole crop.
         """
         return self.cnet(images)
 
     def predict_mesh(
-        self,
-        images: Tensor,
-        iuv: Tensor,
-        local_features: Tensor,
-        global_features: Tensor,
-        guide_iuv: Tensor | None = None,
-        heatmaps: Tensor | None = None,
+        self, images: Tensor, dense: DenseOutput, guide_iuv: Tensor | None = None
     ) -> NetworkOutput:
         """Runs the parts after CNet.
 
         Args:
             images: (B, 3, S, S), the images given to `predict_iuv`.
-            iuv: (B, 3, h, w) from `predict_iuv`.
-            local_features: (B, C, h, w) from `predict_iuv`.
-            global_features: (B, G) from `predict_iuv`.
+            dense: from `predict_iuv`.
             guide_iuv: see `forward`.
-            heatmaps: `joint_heatmaps` of the local features, if they are known already.
 
         Returns:
             See `forward`; its IUV image is `iuv`, also with a guide.
         """
+        iuv, local_features, global_features, heatmaps = dense
         guide = iuv if guide_iuv is None else guide_iuv
         uv_features = self._warp(images, local_features, guide)
-        if heatmaps is None:
-            heatmaps = self.joint_heatmaps(local_features)
         located = None if heatmaps is None else PixelAlignment.locate_joints(heatmaps)
         pose = self.lnet.pose(global_features)
         if self.lifting is not None:
@@ -198,18 +183,6 @@ class DecoMR(nn.Module):
             read = self.surface_detail or self.location_mapper.vertices_from_location_map
             vertices = read(location_map)
             return vertices, self.joint_regressor @ vertices
-
-    def joint_heatmaps(self, local_features: Tensor) -> Tensor | None:
-        """Logits of the position of each joint in the image.
-
-        Args:
-            local_features: (B, C, h, w) from `predict_iuv`.
-
-        Returns:
-            (B, J, h, w) float32; None unless `NetworkConfig.locates_joints`.
-        """
-        head = self.cnet.joint_head
-        return None if head is None else head(local_features)
 
     def joints_of_texels(self, reference: Tensor) -> tuple[Tensor, Tensor]:
         """The linear part of the way from location maps to joints.

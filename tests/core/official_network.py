@@ -61,7 +61,8 @@ def stage_outputs(network: DecoMR, stored: dict[str, torch.Tensor]) -> dict[str,
     The warp takes the stored IUV image, so that the later stages do not depend on the first.
     """
     with torch.inference_mode():
-        iuv, local_features, global_features = network.predict_iuv(network_input(stored['image']))
+        dense = network.predict_iuv(network_input(stored['image']))
+        iuv, local_features, global_features, _ = dense
         warped = warp_to_uv(local_features, stored['iuv'], network.config.uv_resolution)
         pose = network.lnet.pose(global_features)
         location_map = network.lnet(warped, global_features, pose)

@@ -18,6 +18,7 @@ from decomr_core.body_models.joint_sets import PELVIS_OF_LSP, annotated_regresso
 from decomr_core.geometry.crop import network_input
 from decomr_core.measures import losses
 from decomr_core.networks.alignment import PixelAlignment
+from decomr_core.networks.cnet import DenseOutput
 from decomr_core.networks.decomr import DecoMR
 from decomr_core.uv.fitted_map import FittedLocationMap
 from decomr_core.uv.location_map import weight_map
@@ -122,13 +123,12 @@ class TrainingLosses(nn.Module):
         """The weighted losses by name, unchecked."""
         images = network_input(batch.images).contiguous(memory_format=torch.channels_last)
         with self._autocast():
-            iuv, local_features, global_features = self.network.predict_iuv(images)
-            heatmaps = self.network.joint_heatmaps(local_features)
-        terms = self._iuv_losses(iuv.float(), batch)
-        if heatmaps is not None:
+            dense = self.network.predict_iuv(images)
+        terms = self._iuv_losses(dense.iuv.float(), batch)
+        if dense.joint_heatmaps is not None:
             # Not their confidences, which are 0 outside of the image.
             terms['joint_locations'] = self.weights.joint_locations * losses.joint_location_loss(
-                PixelAlignment.locate_joints(heatmaps),
+                PixelAlignment.locate_joints(dense.joint_heatmaps),
                 batch.joints_2d[..., :2],
                 batch.mesh_weights,
             )
@@ -138,13 +138,11 @@ class TrainingLosses(nn.Module):
         true_map = self.location_map_from_vertices(batch.vertices)
         if has_posed_loss:
             terms['posed'] = self.weights.posed * self._posed_loss(
-                global_features, batch, true_map
+                dense.global_features, batch, true_map
             )
         if not is_first_stage:
             with self._autocast():
-                output = self.network.predict_mesh(
-                    images, iuv, local_features, global_features, heatmaps=heatmaps
-                )
+                output = self.network.predict_mesh(images, dense)
             terms |= self._surface_losses(output, batch, true_map)
             terms['joints_3d'], terms['joints_2d'] = self._joint_losses(
                 output.vertices, output.joints, output.camera, batch
@@ -285,12 +283,9 @@ class TrainingLosses(nn.Module):
         return torch.autocast(device, torch.bfloat16, enabled=self.precision == 'bf16')
 
 
-def _check_predicted_iuv(
-    _cnet: nn.Module, _inputs: tuple, outputs: tuple[Tensor, Tensor, Tensor]
-) -> None:
+def _check_predicted_iuv(_cnet: nn.Module, _inputs: tuple, dense: DenseOutput) -> None:
     """Forward hook of CNet: raises `NonFiniteLossError` if its IUV image is not finite."""
-    iuv, _, _ = outputs
-    if not torch.isfinite(iuv).all():
+    if not torch.isfinite(dense.iuv).all():
         raise NonFiniteLossError(f'the predicted IUV image is not finite; {REMEDY}')
 
 

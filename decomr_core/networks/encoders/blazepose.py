@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from decomr_core.geometry.heatmaps import as_rows, averages_under_heatmaps
+from decomr_core.networks.encoders.decoder_inputs import DecoderInputs
 from decomr_core.networks.encoders.mobile_blocks import (
     SamePadded,
     Separable,
@@ -75,14 +76,8 @@ class BlazePoseFeatures:
     landmarks: Tensor
     world: Tensor
 
-    def for_decoder(self) -> tuple[tuple[Tensor, ...], Tensor]:
-        """Inputs of a decoder.
-
-        Returns:
-            Four grids (B, c, S/4, S/4) to (B, c, S/32, S/32), whose channels are
-            `BlazePoseEncoder.grids`, and a summary of the whole crop
-            (B, `BlazePoseEncoder.summary`).
-        """
+    def for_decoder(self) -> DecoderInputs:
+        """Grids and summary."""
         pixels = torch.cat(
             [
                 self.levels[0],
@@ -98,7 +93,7 @@ class BlazePoseFeatures:
             self.world,
             self._around_landmarks().flatten(1),
         ]
-        return (pixels, *self.levels[1:]), torch.cat(summary, dim=1)
+        return DecoderInputs((pixels, *self.levels[1:]), torch.cat(summary, dim=1))
 
     def _around_landmarks(self) -> Tensor:
         """(B, 39, c): features at each landmark, weighted by its heatmap."""
@@ -111,11 +106,11 @@ class BlazePoseEncoder(nn.Module):
     """BlazePose's landmark network, 256 px, without the end of its mask head."""
 
     grids = (LEVELS[0] + PYRAMID_CHANNELS + NUM_LANDMARKS + MASK_CHANNELS, *LEVELS[1:])
-    """Channels of the four grids of `BlazePoseFeatures.for_decoder`."""
+    """Channels of the four grids of `DecoderInputs`."""
     summary = TAIL_CHANNELS * TAIL_SIDE**2 + NUM_LANDMARKS * (
         LANDMARK_VALUES + WORLD_VALUES + PYRAMID_CHANNELS + LEVELS[0]
     )
-    """Length of the summary of `BlazePoseFeatures.for_decoder`."""
+    """Length of the summary of `DecoderInputs`."""
 
     def __init__(self) -> None:
         """Makes the layers, randomly initialised."""

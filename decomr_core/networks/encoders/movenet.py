@@ -17,12 +17,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from decomr_core.body_models.joints import ANKLES, ELBOWS, HIPS, KNEES, SHOULDERS, WRISTS
 from decomr_core.geometry.heatmaps import as_rows
+from decomr_core.networks.encoders.decoder_inputs import DecoderInputs
 from decomr_core.networks.encoders.mobile_blocks import Separable, conv_relu6, doubled, make_stages
 
-__all__ = ['NUM_KEYPOINTS', 'MoveNetEncoder', 'MoveNetFeatures']
+__all__ = ['KEYPOINT_OF_JOINT', 'NUM_KEYPOINTS', 'MoveNetEncoder', 'MoveNetFeatures']
 
-NUM_KEYPOINTS = 17
+NUM_OF_FACE = 5
+LIMBS = (*SHOULDERS, *ELBOWS, *WRISTS, *HIPS, *KNEES, *ANKLES)
+"""The body's joints that are keypoints, in the order of the keypoints behind those of the face."""
+NUM_KEYPOINTS = NUM_OF_FACE + len(LIMBS)
+KEYPOINT_OF_JOINT = {joint: NUM_OF_FACE + place for place, joint in enumerate(LIMBS)}
 STEM = 56, 32
 """Channels at half of the crop's resolution: of the first convolution, and behind its block."""
 STAGES = (
@@ -66,13 +72,8 @@ class MoveNetFeatures:
     heatmaps: Tensor
     expected: Tensor
 
-    def for_decoder(self) -> tuple[tuple[Tensor, ...], Tensor]:
-        """Inputs of a decoder.
-
-        Returns:
-            Four grids (B, c, S/4, S/4) to (B, c, S/32, S/32), whose channels are
-            `MoveNetEncoder.grids`, and a summary of the whole crop (B, `MoveNetEncoder.summary`).
-        """
+    def for_decoder(self) -> DecoderInputs:
+        """Grids, summary, and the scores that are lower far from what is expected."""
         kind = self.pyramid.dtype
         # bfloat16 would round a position to half a cell.
         with torch.autocast(self.pyramid.device.type, enabled=False):
@@ -80,7 +81,7 @@ class MoveNetFeatures:
             summary = self._summary(own).to(kind)
         scores = torch.cat([self.heatmaps.sigmoid(), own.exp().to(kind)], dim=1)
         pixels = torch.cat([self.levels[0], self.pyramid, scores], dim=1)
-        return (pixels, *self.levels[1:]), summary
+        return DecoderInputs((pixels, *self.levels[1:]), summary, own)
 
     def _own_scores(self) -> Tensor:
         """(B, 17, h, w) float32: logarithms of the scores, lower far from what is expected."""
@@ -113,9 +114,9 @@ class MoveNetEncoder(nn.Module):
     """MoveNet Thunder, 256 px, without the offsets of its keypoints within a cell."""
 
     grids = (40 + PYRAMID[-1][1] + 2 * NUM_KEYPOINTS, 56, 168, LAST_CHANNELS)
-    """Channels of the four grids of `MoveNetFeatures.for_decoder`."""
+    """Channels of the four grids of `DecoderInputs`."""
     summary = NUM_KEYPOINTS * (5 + PYRAMID[-1][1] + 40 + 56 + 168) + LAST_CHANNELS
-    """Length of the summary of `MoveNetFeatures.for_decoder`."""
+    """Length of the summary of `DecoderInputs`."""
 
     def __init__(self) -> None:
         """Makes the layers, randomly initialised."""

@@ -62,10 +62,10 @@ def run(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Location map and camera, with the outputs of CNet moved by the shifts."""
     said = network.predict_iuv(images)
-    network.predict_iuv = lambda _: (
-        said[0],
-        said[1] + local_shift * torch.randn_like(said[1]),
-        said[2] + global_shift * torch.randn_like(said[2]),
+    local, crop = said.local_features, said.global_features
+    network.predict_iuv = lambda _: said._replace(
+        local_features=local + local_shift * torch.randn_like(local),
+        global_features=crop + global_shift * torch.randn_like(crop),
     )
     try:
         with torch.inference_mode():

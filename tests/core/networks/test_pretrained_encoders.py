@@ -13,14 +13,17 @@ from small_networks import resnet_config
 from decomr_core.base import assets
 from decomr_core.base.config import network_config
 from decomr_core.body_models import BodyModel
+from decomr_core.body_models.joints import JOINT_NAMES, NUM_JOINTS
 from decomr_core.networks import DecoMR
+from decomr_core.networks.alignment import PixelAlignment
 from decomr_core.networks.checkpoint import load_network, save_checkpoint
 from decomr_core.networks.encoders import PRETRAINED
 from decomr_core.networks.encoders.blazepose import NUM_LANDMARKS, BlazePoseEncoder
-from decomr_core.networks.encoders.movenet import NUM_KEYPOINTS, MoveNetEncoder
+from decomr_core.networks.encoders.movenet import KEYPOINT_OF_JOINT, NUM_KEYPOINTS, MoveNetEncoder
 from decomr_core.networks.pretrained import load_pose_network
 from decomr_core.runtimes.torch.precision import arithmetic, mixed_network
 from decomr_core.uv.uv_map import UVMap
+from training.datasets.readers.coco import COCO_JOINTS
 
 DATA = Path(__file__).parents[2] / 'data'
 PRESET_OF = {'movenet': 'rt', 'blazepose': 'small'}
@@ -107,7 +110,7 @@ def _compare(encoder: str, image: str, outputs: dict[str, torch.Tensor]) -> None
 def test_the_features_of_blazepose_have_the_shapes_of_the_contract() -> None:
     with torch.inference_mode():
         seen = BlazePoseEncoder()(images('noise').expand(2, -1, -1, -1))
-        grids, summary = seen.for_decoder()
+        grids, summary, _ = seen.for_decoder()
     assert seen.heatmaps.shape == (2, NUM_LANDMARKS, 64, 64)
     assert seen.mask.shape == (2, 8, 128, 128)
     assert [tuple(grid.shape) for grid in grids] == [
@@ -122,7 +125,7 @@ def test_the_features_of_blazepose_have_the_shapes_of_the_contract() -> None:
 def test_the_features_of_movenet_have_the_shapes_of_the_contract(network: DecoMR) -> None:
     with torch.inference_mode():
         seen = network.cnet.encoder(images('noise').expand(2, -1, -1, -1))
-        grids, summary = seen.for_decoder()
+        grids, summary, _ = seen.for_decoder()
     assert seen.heatmaps.shape == (2, NUM_KEYPOINTS, 64, 64)
     assert [tuple(grid.shape) for grid in grids] == [
         (2, 40 + 24 + 2 * NUM_KEYPOINTS, 64, 64),
@@ -137,7 +140,7 @@ def test_the_features_of_movenet_have_the_shapes_of_the_contract(network: DecoMR
 def test_the_sizes_of_the_features_are_those_that_the_class_names(name: str) -> None:
     encoder = PRETRAINED[name]()
     with torch.inference_mode():
-        grids, summary = encoder(torch.zeros(1, 3, 256, 256)).for_decoder()
+        grids, summary, _ = encoder(torch.zeros(1, 3, 256, 256)).for_decoder()
     assert tuple(grid.shape[1] for grid in grids) == encoder.grids
     assert summary.shape == (1, encoder.summary)
 
@@ -150,7 +153,7 @@ def test_a_keypoint_of_somebody_else_counts_less_than_the_one_where_it_is_expect
     heatmaps[0, :, 50, 5] = 3.0
     expected = torch.tensor([28.0, 22.0]).expand(1, NUM_KEYPOINTS, 2)
     features = dataclasses.replace(seen, heatmaps=heatmaps, expected=expected)
-    grids, summary = features.for_decoder()
+    grids, summary, _ = features.for_decoder()
     found = summary[0, : 2 * NUM_KEYPOINTS].reshape(NUM_KEYPOINTS, 2)
     where = torch.tensor([(30 + 0.5) / 32 - 1, (20 + 0.5) / 32 - 1])
     torch.testing.assert_close(found, where.expand_as(found), atol=0.02, rtol=0)
@@ -181,8 +184,45 @@ def test_a_network_with_it_computes_in_one_precision_and_creates_no_constants_at
     half = mixed_network(network, 'bf16').cnet
     monkeypatch.setattr(torch, 'tensor', lambda *_, **__: pytest.fail('a constant is made'))
     with arithmetic(torch.device('cpu'), 'bf16'):
-        _, local_features, global_features = half(torch.zeros(1, 3, 256, 256))
-    assert local_features.dtype == global_features.dtype == torch.bfloat16
+        dense = half(torch.zeros(1, 3, 256, 256))
+    assert dense.local_features.dtype == dense.global_features.dtype == torch.bfloat16
+    assert dense.iuv.dtype == dense.joint_heatmaps.dtype == torch.float32
+
+
+def test_the_keypoints_of_the_encoder_are_joints_of_the_same_names() -> None:
+    limbs = [place for place in range(NUM_KEYPOINTS) if COCO_JOINTS[place] in JOINT_NAMES]
+    assert sorted(KEYPOINT_OF_JOINT.values()) == limbs
+    for joint, place in KEYPOINT_OF_JOINT.items():
+        assert JOINT_NAMES[joint] == COCO_JOINTS[place]
+
+
+def test_the_keypoints_of_the_encoder_move_the_joints_that_they_name(network: DecoMR) -> None:
+    head = network.cnet.joint_head
+    assert head is not None
+    generator = torch.Generator().manual_seed(2)
+    features = torch.rand(1, network.config.local_channels, 64, 64, generator=generator)
+    scores = torch.full((1, NUM_KEYPOINTS, 64, 64), -40.0)
+    scores[:, COCO_JOINTS.index('left_wrist'), 40, 10] = 40.0  # row 40, column 10
+    with torch.inference_mode():
+        before = PixelAlignment.locate_joints(head(features, torch.zeros_like(scores)))
+        after = PixelAlignment.locate_joints(head(features, scores))
+    wrist = JOINT_NAMES.index('left_wrist')
+    where = torch.tensor([10, 40]) * 2 / 63 - 1
+    torch.testing.assert_close(after[0, wrist, :2], where, atol=1e-3, rtol=0)
+    others = [joint for joint in range(NUM_JOINTS) if joint != wrist]
+    # The other scores are the same everywhere, which does not change a softmax.
+    torch.testing.assert_close(after[0, others], before[0, others], atol=1e-4, rtol=0)
+
+
+def test_without_a_weight_the_keypoints_of_the_encoder_change_nothing(
+    tiny_body: BodyModel, tiny_uv_map: UVMap
+) -> None:
+    config = dataclasses.replace(network_config(), keypoint_weight=0.0)
+    head = DecoMR(config, tiny_body, tiny_uv_map).eval().cnet.joint_head
+    assert head is not None
+    features = torch.rand(1, config.local_channels, 64, 64)
+    scores = torch.randn(1, NUM_KEYPOINTS, 64, 64)
+    assert torch.equal(head(features, scores), head(features))
 
 
 def test_a_network_with_it_is_saved_and_loaded(
