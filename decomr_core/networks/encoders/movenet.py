@@ -49,6 +49,9 @@ CLOSE_CELLS = 1.8
 """Distance of a cell from the expected position at which a keypoint there counts half, cells."""
 TINY_SQUARE = 1e-6
 """Smallest squared distance, cells: at 0 the square root has no gradient."""
+LOWEST_SCORE = -8.0
+"""Smallest logarithm of a score for the decoder. Where a keypoint is so improbable, differences
+say nothing, and an exported graph may compute the logarithm of 0."""
 SHARPNESS = 3.0
 """Exponent of the keypoint scores in the averages under them. The heatmaps are wide: their mean
 would be drawn to the middle of the crop."""
@@ -81,7 +84,7 @@ class MoveNetFeatures:
             summary = self._summary(own).to(kind)
         scores = torch.cat([self.heatmaps.sigmoid(), own.exp().to(kind)], dim=1)
         pixels = torch.cat([self.levels[0], self.pyramid, scores], dim=1)
-        return DecoderInputs((pixels, *self.levels[1:]), summary, own)
+        return DecoderInputs((pixels, *self.levels[1:]), summary, own.clamp_min(LOWEST_SCORE))
 
     def _own_scores(self) -> Tensor:
         """(B, 17, h, w) float32: logarithms of the scores, lower far from what is expected."""
