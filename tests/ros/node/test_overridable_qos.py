@@ -68,7 +68,7 @@ def test_the_page_shows_a_file_that_names_outputs_of_the_node(
     ros: RosTest, monkeypatch: pytest.MonkeyPatch, topology: Topology
 ) -> None:
     page = (ROOT / 'docs/topics.md').read_text()
-    block = re.search(r'((?:    .*\n|\n)*    .*qos_overrides:\n(?:    .*\n)+)', page)[1]
+    block = re.search(r'```yaml\n([^`]*qos_overrides:[^`]*)```', page)[1]
     overrides = yaml.safe_load(block)['/**']['ros__parameters']['qos_overrides']
     values = {
         f'qos_overrides.{topic}.publisher.{policy}': value
