@@ -27,6 +27,7 @@ def main() -> int:
 
 def page_with_tables(page: str, results: dict[str, Any]) -> str:
     """The text of the page with the tables of these results."""
+    weights = f'Weights with SHA-256 `{results["weights_sha256"][:16]}...`, {results["date"]}.'
     for name, table in (
         ('distances', distance_table(results['distances'])),
         ('approach', approach_table(results['approach'])),
@@ -35,7 +36,6 @@ def page_with_tables(page: str, results: dict[str, Any]) -> str:
         pattern = re.compile(re.escape(first) + '.*?' + re.escape(last), re.S)
         if not pattern.search(page):
             raise ValueError(f'the page has no section between {first} and {last}')
-        weights = f'Weights with SHA-256 `{results["weights_sha256"][:16]}...`, {results["date"]}.'
         text = f'{first}\n\n{table}\n\n{weights}\n\n{last}'
         page = pattern.sub(lambda _, text=text: text, page)  # type: ignore[misc]
     return page

@@ -18,7 +18,6 @@ from typing import Any
 __all__ = ['LNET_INPUTS', 'PRESETS', 'NetworkConfig', 'network_config']
 
 PRETRAINED_ENCODERS = ('blazepose', 'movenet')
-ENCODER_OF_KEYPOINTS = 'movenet'
 PRETRAINED_CROP_PX = 256
 ENCODER_STRIDE = 32
 LOCAL_STRIDE = 4
@@ -61,7 +60,7 @@ class NetworkConfig:
             The alignment moves the surface's joints there. Ignored without pose components.
         keypoint_weight: weight of the pretrained encoder's own keypoints in the joint heatmaps:
             the logarithms of their scores, times this, are added. Ignored without joint heatmaps
-            and with encoders other than `movenet`.
+            and with encoders that give no such scores; `movenet` does.
         lifting_features: width of the layers that improve the pose by the joints in the image
             (`LiftingHead`); 0 for no such step. Ignored without joint heatmaps.
         rigidity: how much the last step keeps the template's distances on the surface
@@ -191,11 +190,6 @@ class NetworkConfig:
     def is_pretrained(self) -> bool:
         """Whether the encoder is that of a pose network, with pretrained weights."""
         return self.encoder in PRETRAINED_ENCODERS
-
-    @property
-    def has_keypoints(self) -> bool:
-        """Whether the encoder's own keypoints contribute to the joint heatmaps."""
-        return self.keypoint_weight > 0 and self.encoder == ENCODER_OF_KEYPOINTS
 
     @property
     def vector_norm(self) -> str:

@@ -18,7 +18,6 @@ from decomr_core.networks.blocks import (
     UpsamplingBlock,
 )
 from decomr_core.networks.encoders import PRETRAINED, PretrainedEncoder, ResNetEncoder
-from decomr_core.networks.encoders.movenet import KEYPOINT_OF_JOINT
 
 __all__ = ['CNet', 'DenseOutput']
 
@@ -173,10 +172,11 @@ class JointHead(OutputHead):
     def __init__(self, config: NetworkConfig) -> None:
         """Makes the layers, randomly initialised."""
         super().__init__(*_dense_layers(config, NUM_JOINTS))
-        self.has_keypoints = config.has_keypoints
+        known = PRETRAINED[config.encoder].keypoint_of_joint if config.is_pretrained else {}
+        self.has_keypoints = bool(known) and config.keypoint_weight > 0
         joints = range(NUM_JOINTS)
-        places = torch.tensor([KEYPOINT_OF_JOINT.get(joint, 0) for joint in joints])
-        is_known = torch.tensor([joint in KEYPOINT_OF_JOINT for joint in joints])
+        places = torch.tensor([known.get(joint, 0) for joint in joints])
+        is_known = torch.tensor([joint in known for joint in joints])
         weights = config.keypoint_weight * is_known[:, None, None].float()
         self.register_buffer('keypoint_places', places, persistent=False)
         self.register_buffer('keypoint_weights', weights, persistent=False)
@@ -186,7 +186,8 @@ class JointHead(OutputHead):
 
         Args:
             local_features: (B, C, h, w).
-            keypoint_scores: (B, n, h, w) of `DecoderInputs`; used if `config.has_keypoints`.
+            keypoint_scores: (B, n, h, w) of `DecoderInputs`; used if the encoder has them and the
+                config gives them a weight.
 
         Returns:
             (B, J, h, w) float32.

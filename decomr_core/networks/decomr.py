@@ -150,7 +150,7 @@ class DecoMR(nn.Module):
             guide_iuv: see `forward`.
 
         Returns:
-            See `forward`; its IUV image is `iuv`, also with a guide.
+            See `forward`; its IUV image is that of `dense`, also with a guide.
         """
         iuv, local_features, global_features, heatmaps = dense
         guide = iuv if guide_iuv is None else guide_iuv

@@ -15,4 +15,5 @@ PRETRAINED: dict[str, type[PretrainedEncoder]] = {
     'movenet': MoveNetEncoder,
 }
 """The pose networks by the names of the encoders in `NetworkConfig`. Their features have a method
-`for_decoder`; the attributes `grids` and `summary` give the sizes of what it returns."""
+`for_decoder`; the attributes `grids` and `summary` give the sizes of what it returns, and
+`keypoint_of_joint` tells which of its keypoints are joints of the body."""

@@ -11,6 +11,7 @@ head that draws the mask at full resolution is omitted; its coarser half provide
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -111,6 +112,8 @@ class BlazePoseEncoder(nn.Module):
         LANDMARK_VALUES + WORLD_VALUES + PYRAMID_CHANNELS + LEVELS[0]
     )
     """Length of the summary of `DecoderInputs`."""
+    keypoint_of_joint: ClassVar[dict[int, int]] = {}
+    """As in `MoveNetEncoder`; the landmarks of this encoder have no such scores."""
 
     def __init__(self) -> None:
         """Makes the layers, randomly initialised."""

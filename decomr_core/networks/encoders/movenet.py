@@ -11,7 +11,7 @@ within a cell is omitted.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import cast
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -22,13 +22,12 @@ from decomr_core.geometry.heatmaps import as_rows
 from decomr_core.networks.encoders.decoder_inputs import DecoderInputs
 from decomr_core.networks.encoders.mobile_blocks import Separable, conv_relu6, doubled, make_stages
 
-__all__ = ['KEYPOINT_OF_JOINT', 'NUM_KEYPOINTS', 'MoveNetEncoder', 'MoveNetFeatures']
+__all__ = ['NUM_KEYPOINTS', 'MoveNetEncoder', 'MoveNetFeatures']
 
 NUM_OF_FACE = 5
 LIMBS = (*SHOULDERS, *ELBOWS, *WRISTS, *HIPS, *KNEES, *ANKLES)
 """The body's joints that are keypoints, in the order of the keypoints behind those of the face."""
 NUM_KEYPOINTS = NUM_OF_FACE + len(LIMBS)
-KEYPOINT_OF_JOINT = {joint: NUM_OF_FACE + place for place, joint in enumerate(LIMBS)}
 STEM = 56, 32
 """Channels at half of the crop's resolution: of the first convolution, and behind its block."""
 STAGES = (
@@ -120,6 +119,10 @@ class MoveNetEncoder(nn.Module):
     """Channels of the four grids of `DecoderInputs`."""
     summary = NUM_KEYPOINTS * (5 + PYRAMID[-1][1] + 40 + 56 + 168) + LAST_CHANNELS
     """Length of the summary of `DecoderInputs`."""
+    keypoint_of_joint: ClassVar[dict[int, int]] = {
+        joint: NUM_OF_FACE + place for place, joint in enumerate(LIMBS)
+    }
+    """Keypoint in `DecoderInputs` of each of the body's joints that is one."""
 
     def __init__(self) -> None:
         """Makes the layers, randomly initialised."""

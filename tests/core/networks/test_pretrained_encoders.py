@@ -19,7 +19,7 @@ from decomr_core.networks.alignment import PixelAlignment
 from decomr_core.networks.checkpoint import load_network, save_checkpoint
 from decomr_core.networks.encoders import PRETRAINED
 from decomr_core.networks.encoders.blazepose import NUM_LANDMARKS, BlazePoseEncoder
-from decomr_core.networks.encoders.movenet import KEYPOINT_OF_JOINT, NUM_KEYPOINTS, MoveNetEncoder
+from decomr_core.networks.encoders.movenet import NUM_KEYPOINTS, MoveNetEncoder
 from decomr_core.networks.pretrained import load_pose_network
 from decomr_core.runtimes.torch.precision import arithmetic, mixed_network
 from decomr_core.uv.uv_map import UVMap
@@ -191,8 +191,8 @@ def test_a_network_with_it_computes_in_one_precision_and_creates_no_constants_at
 
 def test_the_keypoints_of_the_encoder_are_joints_of_the_same_names() -> None:
     limbs = [place for place in range(NUM_KEYPOINTS) if COCO_JOINTS[place] in JOINT_NAMES]
-    assert sorted(KEYPOINT_OF_JOINT.values()) == limbs
-    for joint, place in KEYPOINT_OF_JOINT.items():
+    assert sorted(MoveNetEncoder.keypoint_of_joint.values()) == limbs
+    for joint, place in MoveNetEncoder.keypoint_of_joint.items():
         assert JOINT_NAMES[joint] == COCO_JOINTS[place]
 
 
