@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
+import logging
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Protocol
 
 from jsonargparse import ArgumentParser
 
-__all__ = ['Stoppable', 'config_parser', 'error_line', 'stopping_on_signals']
+from training.loop.train_config import TrainConfig
+
+__all__ = ['Stoppable', 'config_parser', 'error_line', 'rendering_parser', 'stopping_on_signals']
 
 
 class Stoppable(Protocol):
@@ -43,6 +48,24 @@ def error_line(error: Exception) -> str:
     lines = str(error).strip().splitlines() or [type(error).__name__]
     is_from_loader = 'DataLoader worker process' in lines[0]
     return lines[-1].partition(': ')[2] if is_from_loader else ' '.join(lines)
+
+
+def rendering_parser(module: str, description: str | None) -> ArgumentParser:
+    """The command line of a program that renders people; it logs to the standard error.
+
+    Args:
+        module: the module that python -m runs.
+        description: of the program.
+    """
+    logging.basicConfig(level=logging.INFO, format='%(message)s')
+    parser = config_parser(TrainConfig, 'train', module, description)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument('--people', type=int, default=20000, help='number of rendered people')
+    parser.add_argument(
+        '--seed', type=int, required=True, help='seed of the people; another one for each process'
+    )
+    parser.add_argument('--out', type=Path, required=True, help='folder to write to')
+    return parser
 
 
 @contextlib.contextmanager

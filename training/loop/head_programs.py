@@ -22,13 +22,21 @@ from decomr_core.body_models import load_body
 from decomr_core.networks import checkpoint
 from decomr_core.networks.decomr import DecoMR
 from decomr_core.uv.uv_map import load_uv_map
-from training.loop.command_line import config_parser
+from training.loop.command_line import rendering_parser
 from training.loop.train_config import TrainConfig
-from training.synthetic.held_out import HELD_OUT_SEED
+from training.synthetic.held_out import check_seed
 from training.synthetic.people import SyntheticPeople
 from training.synthetic.synthetic_config import missing_assets
 
-__all__ = ['head_parser', 'optimise', 'options_from', 'rate_share', 'run_program', 'run_rendering']
+__all__ = [
+    'head_parser',
+    'optimise',
+    'options_from',
+    'people_of',
+    'rate_share',
+    'run_program',
+    'run_rendering',
+]
 
 Options = TypeVar('Options')
 WARMUP_STEPS = 200
@@ -141,17 +149,26 @@ def run_rendering(
     Returns:
         The exit code.
     """
-    logging.basicConfig(level=logging.INFO, format='%(message)s')
-    parser = config_parser(TrainConfig, 'train', module, description)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = rendering_parser(module, description)
     parser.add_argument('--weights', default='rt', help='network: path or name')
-    parser.add_argument('--people', type=int, default=20000, help='number of rendered people')
-    parser.add_argument(
-        '--seed', type=int, required=True, help='seed of the people; another one for each process'
-    )
-    parser.add_argument('--out', type=Path, required=True, help='folder to write to')
     given = parser.parse_args(arguments)
     return run_program(lambda: _render(parser.instantiate(given), check, write))
+
+
+def people_of(config: TrainConfig, seed: int) -> SyntheticPeople:
+    """The people that a program renders; says which files of assets are not given.
+
+    Raises:
+        ValueError: the seed is that of the held-out people, or the body does not fit the UV map.
+        OSError: a file of the config cannot be read.
+    """
+    check_seed(seed)
+    torch.set_num_threads(config.threads)
+    body = load_body(config.body)
+    people = SyntheticPeople(config.data, body, load_uv_map(config.uv_map, body), seed)
+    for line in missing_assets(config.data):
+        logger.info('%s', line)
+    return people
 
 
 def _render(
@@ -160,17 +177,10 @@ def _render(
     write: Callable[[DecoMR, SyntheticPeople, int, Path], None],
 ) -> None:
     """Loads the network and renders people for it."""
-    config = given.train
-    if given.seed == HELD_OUT_SEED:
-        raise ValueError(f'seed {given.seed} is reserved for the held-out set; take another')
-    torch.set_num_threads(config.threads)
-    body = load_body(config.body)
-    uv_map = load_uv_map(config.uv_map, body)
-    network = checkpoint.load_network(given.weights, body, uv_map)
+    people = people_of(given.train, given.seed)
+    network = checkpoint.load_network(given.weights, people.body, people.uv_map)
     lack = check(network.config)
     if lack:
         raise ValueError(f'{given.weights} {lack}; use weights of the preset rt')
-    for line in missing_assets(config.data):
-        logger.info('%s', line)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # stubs
-    write(network, SyntheticPeople(config.data, body, uv_map, given.seed), given.people, given.out)
+    write(network, people, given.people, given.out)

@@ -249,6 +249,8 @@ class TrainConfig:
         optimizer: AdamW and its learning rate schedule.
         losses: factor of each loss.
         data: the rendered people.
+        rendered: folder of people from `training.render`, who then are not rendered during the
+            training; `data`, `reuse` and `pool_images` then have no effect on the training images.
         datasets: data sets of photographs, by name.
         synthetic_share: share of rendered people in each batch; the rest are photographs.
         augmentation: augmentation of the photographs.
@@ -280,6 +282,7 @@ class TrainConfig:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     losses: LossWeights = field(default_factory=LossWeights)
     data: SyntheticConfig = field(default_factory=SyntheticConfig)
+    rendered: str = ''
     datasets: dict[str, DatasetConfig] = field(default_factory=dict)
     synthetic_share: float = 1.0
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
@@ -319,6 +322,11 @@ class TrainConfig:
             )
         if not 0 <= self.synthetic_share <= 1:
             raise ValueError(f'synthetic_share is {self.synthetic_share}; take 0 to 1')
+        if self.rendered and not self.synthetic_share:
+            raise ValueError(
+                f'rendered is {self.rendered}, but synthetic_share is 0, so nobody from there '
+                'would be used; raise synthetic_share, or leave rendered empty'
+            )
         if self.synthetic_share == 1 and self.datasets:
             raise ValueError(
                 f'synthetic_share is 1, which leaves no images for '

@@ -153,7 +153,8 @@ class Trainer:
         config = self.config
         held_out = None
         self.folder.open({'train': asdict(config)})
-        if self.fabric.is_global_zero and self.data.num_synthetic:
+        is_rendering = self.data.num_synthetic > 0 and self.data.stored is None
+        if self.fabric.is_global_zero and is_rendering:
             for line in missing_assets(config.data):
                 logger.info('%s', line)
         is_bfloat16 = config.precision == 'bf16' and self.fabric.is_global_zero

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import torch
 
@@ -18,6 +19,7 @@ from training.loop.train_config import DatasetConfig, TrainConfig
 from training.records.person_batch import PersonBatch
 from training.records.person_records import PersonRecords
 from training.synthetic.producer import synthetic_loader
+from training.synthetic.stored_people import StoredBatches
 from training.targets.cached_targets import CachedTargets
 from training.targets.fits import with_fit_errors
 from training.targets.person_batches import PersonBatchMaker
@@ -76,6 +78,20 @@ class TrainingData:
                 f'network takes crops of {crop_size} px; set data.size to '
                 f'{crop_size}'
             )
+        self.stored = (
+            StoredBatches(
+                Path(config.rendered),
+                self.bodies['neutral'],
+                uv_map,
+                crop_size,
+                self.num_synthetic,
+                config.seed,
+                rank,
+                num_ranks,
+            )
+            if self.num_synthetic and config.rendered
+            else None
+        )
         self.people = self._mixture() if self.num_photographs else None
         # A copy of the bodies, which moves to the GPU; the loader processes use the originals.
         self.maker = (
@@ -109,9 +125,19 @@ class TrainingData:
         if self.people is not None and self.maker is not None:
             streams.append(self._photographs(self.people, self.maker, device, first))
         if self.num_synthetic:
-            streams.append(self._rendered(device, first))
+            streams.append(
+                self._rendered(device, first)
+                if self.stored is None
+                else self._stored(self.stored, device, first)
+            )
         for parts in zip(*streams, strict=False):
             yield parts[0] if len(parts) == 1 else PersonBatch.concatenate(list(parts))
+
+    def _stored(
+        self, stored: StoredBatches, device: torch.device, first: int
+    ) -> Iterator[PersonBatch]:
+        for batch in stored.loader(self.config.num_workers, first):
+            yield batch.to(device)
 
     def _rendered(self, device: torch.device, first: int) -> Iterator[PersonBatch]:
         config = self.config

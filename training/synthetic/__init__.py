@@ -1,1 +1,1 @@
-"""People rendered on the fly: sampling, rendering, worker processes."""
+"""Rendered people, live or from files: sampling, rendering, worker processes."""

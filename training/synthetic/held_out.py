@@ -12,7 +12,7 @@ from training.synthetic.scenes.viewpoints import SMALLEST_CUT, UPPER_SHARE
 from training.synthetic.synthetic_batch import SyntheticBatch
 from training.synthetic.synthetic_config import SyntheticConfig
 
-__all__ = ['HELD_OUT_SEED', 'held_out_set']
+__all__ = ['HELD_OUT_SEED', 'check_seed', 'held_out_set']
 
 HELD_OUT_SEED = 2020
 """Training rejects this seed, so no held-out image is ever trained on."""
@@ -20,6 +20,16 @@ HELD_OUT_SEED = 2020
 HELD_OUT_BATCH = 8
 """People per rendered batch. Fixed, because the random numbers of a person depend on the number
 and the size of the batch."""
+
+
+def check_seed(seed: int) -> None:
+    """Checks the seed of people for training.
+
+    Raises:
+        ValueError: it is that of the held-out people.
+    """
+    if seed == HELD_OUT_SEED:
+        raise ValueError(f'seed {seed} is reserved for the held-out set; take another')
 
 
 def held_out_set(

@@ -78,7 +78,7 @@ class SyntheticPeople(IterableDataset):
         frame_scale: factor on the sides of the crops, for wider margins around the people.
 
     Attributes:
-        config, body, seed, first_batch, frame_scale: as given.
+        config, body, uv_map, seed, first_batch, frame_scale: as given.
         uv: (N, 2) float32 UV vertices.
         uv_faces: (F, 3) int64 corners of the faces, indices into `uv`.
         pose_counts: numbers of generated and of rejected poses in this process.
@@ -103,7 +103,7 @@ class SyntheticPeople(IterableDataset):
                 'decomr uv build --body FILE --out FILE'
             )
         self.config, self.body, self.seed, self.first_batch = config, body, seed, first_batch
-        self.frame_scale = frame_scale
+        self.uv_map, self.frame_scale = uv_map, frame_scale
         self.uv = torch.as_tensor(uv_map.uv, dtype=torch.float32)
         self.uv_faces = torch.as_tensor(uv_map.faces, dtype=torch.int64)
         self.pose_counts = PoseCounts()

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 from decomr_core.body_models import BodyModel
 from decomr_core.uv.uv_map import UVMap
 from training.records.workers import end_workers_at_exit, set_up_worker
-from training.synthetic.held_out import HELD_OUT_SEED
+from training.synthetic.held_out import check_seed
 from training.synthetic.people import SyntheticPeople
 from training.synthetic.synthetic_batch import SyntheticBatch
 from training.synthetic.synthetic_config import SyntheticConfig
@@ -57,9 +57,7 @@ def synthetic_loader(
     Raises:
         ValueError: the seed is that of the held-out set.
     """
-    if seed == HELD_OUT_SEED:
-        raise ValueError(f'seed {seed} is reserved for the held-out set; take another')
-
+    check_seed(seed)
     end_workers_at_exit()
 
     def chunks_from(first: int) -> DataLoader:

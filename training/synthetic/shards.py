@@ -18,7 +18,7 @@ from training.records.tensor_batch import TensorBatch
 from training.synthetic.people import SyntheticPeople
 from training.synthetic.synthetic_batch import SyntheticBatch
 
-__all__ = ['hash_of_state', 'read_shards', 'write_shards']
+__all__ = ['hash_of_state', 'read_shards', 'shard_paths', 'write_shards']
 
 Batch = TypeVar('Batch', bound=TensorBatch)
 SHARD_PEOPLE = 1000
@@ -92,17 +92,31 @@ def read_shards(
         FileNotFoundError: a folder has no such files.
         ValueError: a file is damaged or has another tag.
     """
-    parts = []
-    for folder in folders:
-        paths = sorted(folder.glob('*.safetensors'))
-        if not paths:
-            raise FileNotFoundError(
-                f'{folder} has no files of {program}; write some: python -m {program} --out FOLDER'
-            )
-        for path in paths:
-            _check_tag(path, origin, tag)
-            parts.append(kind(**load_file(path)))
-    return kind.concatenate(parts)
+    paths = [path for folder in folders for path in shard_paths(folder, origin, tag, program)]
+    return kind.concatenate([kind(**load_file(path)) for path in paths])
+
+
+def shard_paths(folder: Path, origin: str, tag: str, program: str) -> list[Path]:
+    """The files of a folder, after a check of their tags.
+
+    Args:
+        folder: written by `write_shards`.
+        origin: what the tag identifies.
+        tag: required tag.
+        program: module that writes such folders, for messages.
+
+    Raises:
+        FileNotFoundError: the folder has no such files.
+        ValueError: a file is damaged or has another tag.
+    """
+    paths = sorted(folder.glob('*.safetensors'))
+    if not paths:
+        raise FileNotFoundError(
+            f'{folder} has no files of {program}; write some: python -m {program} --out {folder}'
+        )
+    for path in paths:
+        _check_tag(path, origin, tag)
+    return paths
 
 
 def _check_tag(path: Path, origin: str, tag: str) -> None:
@@ -114,5 +128,5 @@ def _check_tag(path: Path, origin: str, tag: str) -> None:
     if found != tag:
         raise ValueError(
             f'{path} was made with another {origin} ({found[:TAG_SHOWN]}) than that of the '
-            f'weights ({tag[:TAG_SHOWN]}); use another folder'
+            f'network ({tag[:TAG_SHOWN]}); use another folder'
         )

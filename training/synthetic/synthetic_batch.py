@@ -12,7 +12,7 @@ from training.records.person_batch import PersonBatch
 from training.records.person_boxes import box_of_mask
 from training.records.tensor_batch import TensorBatch
 
-__all__ = ['SyntheticBatch']
+__all__ = ['SyntheticBatch', 'full_truth']
 
 
 @dataclass
@@ -67,16 +67,23 @@ class SyntheticBatch(TensorBatch):
 
     def as_person_batch(self) -> PersonBatch:
         """Converts to a training batch: all weights are 1, without annotated keypoints."""
-        count = len(self)
-        ones = self.iuv.new_ones(count)
-        return PersonBatch(
-            images=self.images,
-            iuv=self.iuv,
-            iuv_weights=ones,
-            vertices=self.vertices,
-            joints=self.joints,
-            mesh_weights=ones,
-            joints_2d=self.joints_2d,
-            keypoints_2d=self.iuv.new_zeros(count, NUM_ANNOTATED, 3),
-            keypoints_3d=self.iuv.new_zeros(count, NUM_ANNOTATED, 4),
-        )
+        return full_truth(self.images, self.iuv, self.vertices, self.joints, self.joints_2d)
+
+
+def full_truth(
+    images: Tensor, iuv: Tensor, vertices: Tensor, joints: Tensor, joints_2d: Tensor
+) -> PersonBatch:
+    """A training batch of people whose truth is known; see `PersonBatch` for the arguments."""
+    count = len(images)
+    ones = iuv.new_ones(count)
+    return PersonBatch(
+        images=images,
+        iuv=iuv,
+        iuv_weights=ones,
+        vertices=vertices,
+        joints=joints,
+        mesh_weights=ones,
+        joints_2d=joints_2d,
+        keypoints_2d=iuv.new_zeros(count, NUM_ANNOTATED, 3),
+        keypoints_3d=iuv.new_zeros(count, NUM_ANNOTATED, 4),
+    )

@@ -20,6 +20,7 @@ from training.loop.train_config import LossWeights, OptimizerConfig, StageConfig
 from training.loop.trainer import Trainer
 from training.loop.training_losses import NonFiniteLossError
 from training.synthetic.people import SyntheticPeople
+from training.synthetic.stored_people import write_people
 from training.synthetic.synthetic_config import SyntheticConfig
 from training.train import main
 
@@ -107,6 +108,33 @@ def test_the_config_in_the_folder_resumes_the_run(finished_run, capsys, caplog):
     config = finished_run.out / 'config.json'
     assert main(['--config', str(config), '--out', str(finished_run.out), '--resume']) == 0
     assert 'all 4 steps are already finished' in caplog.text
+
+
+def test_a_run_on_stored_people_resumes_exactly(
+    tiny_body, tiny_uv_map, tmp_path, monkeypatch, caplog
+):
+    config = _config(rendered=str(tmp_path / 'people'))
+    people = SyntheticPeople(config.data, tiny_body, tiny_uv_map, 1)
+    monkeypatch.setattr('training.synthetic.shards.SHARD_PEOPLE', 4)
+    write_people(people, 8, tmp_path / 'people')
+
+    caplog.set_level('INFO')
+    whole = Trainer(config, tmp_path / 'whole')
+    whole.run()
+    assert 'renderings lack' not in caplog.text
+    first = Trainer(config, tmp_path / 'parts')
+    monkeypatch.setattr(first, '_is_stopped', lambda: first.step == 3)
+    first.run()
+    second = Trainer(config, tmp_path / 'parts', resume=True)
+    second.run()
+    for name, value in whole.network.state_dict().items():
+        assert torch.equal(value, second.network.state_dict()[name]), name
+
+
+def test_a_run_without_the_stored_people_says_how_to_render_them(tmp_path):
+    config = _config(rendered=str(tmp_path / 'nobody'))
+    with pytest.raises(FileNotFoundError, match='python -m training.render --out'):
+        Trainer(config, tmp_path / 'run')
 
 
 def test_a_run_in_bfloat16_warns_if_the_cpu_computes_it_in_software(
