@@ -13,6 +13,7 @@ from typing import Protocol
 from jsonargparse import ArgumentParser
 
 from training.loop.train_config import TrainConfig
+from training.synthetic.shards import SHARD_PEOPLE
 
 __all__ = ['Stoppable', 'config_parser', 'error_line', 'rendering_parser', 'stopping_on_signals']
 
@@ -60,7 +61,12 @@ def rendering_parser(module: str, description: str | None) -> ArgumentParser:
     logging.basicConfig(level=logging.INFO, format='%(message)s')
     parser = config_parser(TrainConfig, 'train', module, description)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument('--people', type=int, default=20000, help='number of rendered people')
+    parser.add_argument(
+        '--people',
+        type=int,
+        default=20000,
+        help=f'number of rendered people, rounded up to whole files of {SHARD_PEOPLE} (20000)',
+    )
     parser.add_argument(
         '--seed', type=int, required=True, help='seed of the people; another one for each process'
     )

@@ -40,6 +40,8 @@ __all__ = ['Trainer', 'make_fabric']
 LOG_EVERY = 20
 # Suffixes of torchvision's classifiers, which contain an encoder; ours end in .safetensors.
 CLASSIFIER_SUFFIXES = ('.pth', '.pt')
+# Number of differences between two networks that an error names; the preset comes first.
+SHOWN_DIFFERENCES = 3
 # Number of people in the images for TensorBoard.
 NUM_SHOWN = 8
 logger = logging.getLogger(__name__)
@@ -224,11 +226,16 @@ class Trainer:
             return network
         network = checkpoint.load_network(self.config.init, self.body, self.uv_map)
         if network.config != expected:
+            found, wanted = asdict(network.config), asdict(expected)
+            differences = [
+                f'{name} {found[name]!r} instead of {wanted[name]!r}'
+                for name in wanted
+                if found[name] != wanted[name]
+            ]
             raise ValueError(
-                f'{self.config.init} contains a {network.config.preset!r} network with lnet_input '
-                f'{network.config.lnet_input!r}, but the config has preset {expected.preset!r} '
-                f'and lnet_input {expected.lnet_input!r}; change preset and lnet_input to those '
-                'of the file, or init to other weights'
+                f'the network in {self.config.init} is not that of the config: it has '
+                f'{", ".join(differences[:SHOWN_DIFFERENCES])}; change preset and lnet_input to '
+                'those of the file, or init to other weights'
             )
         return network.train()
 

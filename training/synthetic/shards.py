@@ -18,7 +18,7 @@ from training.records.tensor_batch import TensorBatch
 from training.synthetic.people import SyntheticPeople
 from training.synthetic.synthetic_batch import SyntheticBatch
 
-__all__ = ['hash_of_state', 'read_shards', 'shard_paths', 'write_shards']
+__all__ = ['SHARD_PEOPLE', 'hash_of_state', 'read_shards', 'shard_paths', 'write_shards']
 
 Batch = TypeVar('Batch', bound=TensorBatch)
 SHARD_PEOPLE = 1000
@@ -55,9 +55,11 @@ def write_shards(
         tag: hash of what made the content.
 
     Raises:
-        ValueError: an existing file is damaged or has another tag.
+        ValueError: the number is not positive, or an existing file is damaged or has another tag.
         OSError: the folder cannot be written.
     """
+    if count < 1:
+        raise ValueError(f'the number of people is {count}; take 1 or more')
     out.mkdir(parents=True, exist_ok=True)
     per_file = SHARD_PEOPLE // people.config.batch_size
     for shard in range(-(-count // SHARD_PEOPLE)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 from decomr_core.base.config import network_config
-from decomr_core.networks.checkpoint import load_network, read_metadata
+from decomr_core.networks.checkpoint import load_network, read_metadata, save_checkpoint
 from training.evaluate import best_constant_joints, evaluate_network
 from training.loop.bfloat16 import EMULATED_TEXT
 from training.loop.learning_rate import learning_rate_at
@@ -135,6 +136,17 @@ def test_a_run_without_the_stored_people_says_how_to_render_them(tmp_path):
     config = _config(rendered=str(tmp_path / 'nobody'))
     with pytest.raises(FileNotFoundError, match='python -m training.render --out'):
         Trainer(config, tmp_path / 'run')
+
+
+def test_initial_weights_of_another_network_are_refused_with_the_differences(
+    finished_run, tmp_path
+):
+    network = copy.deepcopy(finished_run.network)
+    network.config = dataclasses.replace(network.config, rigidity=7.0)
+    save_checkpoint(tmp_path / 'old.safetensors', network, {})
+    rigidity = finished_run.network.config.rigidity
+    with pytest.raises(ValueError, match=f'it has rigidity 7.0 instead of {rigidity};'):
+        Trainer(_config(init=str(tmp_path / 'old.safetensors')), tmp_path / 'run')
 
 
 def test_a_run_in_bfloat16_warns_if_the_cpu_computes_it_in_software(
@@ -341,7 +353,7 @@ def test_a_run_can_start_from_the_weights_of_another(finished_run, tmp_path):
 
 def test_weights_of_another_preset_are_rejected(finished_run, tmp_path):
     path = finished_run.out / 'network.safetensors'
-    with pytest.raises(ValueError, match="'rt' network"):
+    with pytest.raises(ValueError, match="it has preset 'rt' instead of 'paper'"):
         Trainer(_config(preset='paper', init=str(path)), tmp_path)
 
 

@@ -23,6 +23,7 @@ from training.synthetic.stored_people import StoredBatches
         (pose_estimates, ['--weights', 'nothing', '--seed', '1', '--out', 'x']),
         (pose_estimates, ['--seed', '2020', '--out', 'x']),
         (render, ['--seed', '2020', '--out', 'x']),
+        (render, ['--people', '0', '--seed', '1', '--out', 'x']),
         (render, ['--train.body', 'nothing', '--seed', '1', '--out', 'x']),
     ],
 )
