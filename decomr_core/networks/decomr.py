@@ -106,11 +106,12 @@ class DecoMR(nn.Module):
         )
         self.alignment = self._make_alignment(reference)
         faces = torch.as_tensor(body.faces).long()
-        self.rigid_surface = (
-            RigidSurface(self.location_mapper, template[0], faces, config.rigidity)
-            if config.rigidity
-            else None
-        )
+        self.rigid_surface = None
+        if config.rigidity:
+            weights = self.location_mapper.texel_weights(self.joint_regressor)
+            self.rigid_surface = RigidSurface(
+                self.location_mapper, template[0], faces, weights, config.rigidity
+            )
 
     @property
     def pose_layers(self) -> list[nn.Module]:

@@ -4,7 +4,8 @@ Pose components are linear. Where they bend a limb, they stretch or shrink its s
 the errors of the prediction. This is one step of as-rigid-as-possible deformation (Sorkine and
 Alexa, "As-Rigid-As-Possible Surface Modeling", SGP 2007), with the template as the shape at rest:
 each texel's neighbourhood is rotated as it is now, and the texels move to where both their own
-place and the rotated neighbourhoods want them.
+place and the rotated neighbourhoods want them. Along the image plane the joints stay where the
+alignment has put them, for the image shows them there; in depth they move with the surface.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ MIN_DISTANCE_M = 0.01
 """Added to the distances of neighbours, whose weights are the inverse of the sum."""
 MAX_DISTANCE_M = 0.15
 """Texels next to each other in the map, but farther apart on the template, lie across a gap."""
+JOINT_HOLD = 3000.0
+"""Weight of x and y of a joint, where that of a texel's place is 1."""
 
 
 class RigidSurface(nn.Module):
@@ -31,8 +34,9 @@ class RigidSurface(nn.Module):
     The new places y of the texels solve y + rigidity (y - W y) = x + rigidity d. Here x are the
     given places, W y is the weighted mean over each texel's neighbours, and d the template's
     difference between a texel and that mean, rotated as the surface x is and scaled to its mean
-    size. The equations are the same for all location maps, so their inverse is a constant. A
-    rotated, translated or scaled template passes through unchanged.
+    size. For x and y, `JOINT_HOLD` J' (J y - J x) is added, where J are the weights of the texels
+    in the joints. The equations are the same for all location maps, so their inverse is a
+    constant. A rotated, translated or scaled template passes through unchanged.
 
     Attributes:
         rigidity: weight of the distances relative to that of the given places.
@@ -44,11 +48,18 @@ class RigidSurface(nn.Module):
     _own_weights: Tensor
     _neighbor_weights: Tensor
     _solution: Tensor
+    _joint_weights: Tensor
+    _joint_pull: Tensor
     _rows: Tensor
     _scale_weights: Tensor
 
     def __init__(
-        self, mapper: LocationMapper, template: Tensor, faces: Tensor, rigidity: float
+        self,
+        mapper: LocationMapper,
+        template: Tensor,
+        faces: Tensor,
+        joint_weights: Tensor,
+        rigidity: float,
     ) -> None:
         """Computes neighbourhoods of the template and solves the equations once.
 
@@ -56,6 +67,7 @@ class RigidSurface(nn.Module):
             mapper: of the location maps.
             template: (V, 3) the template, metres.
             faces: (F, 3) int64.
+            joint_weights: (J, R R) weights of the texels in each joint.
             rigidity: see the attribute; above 0.
         """
         super().__init__()
@@ -76,6 +88,8 @@ class RigidSurface(nn.Module):
         laplacian = torch.zeros(len(texels), len(texels), dtype=torch.float64)
         laplacian.scatter_add_(1, neighbors, -weights.double())
         laplacian += torch.diag(weights.double().sum(dim=1))
+        solution = torch.linalg.inv(torch.eye(len(texels)) + rigidity * laplacian)
+        joint_weights = joint_weights[:, texels].double()
         rows = torch.arange(mapper.mask.numel()) + len(texels)
         rows[texels] = torch.arange(len(texels))
         for name, value in (
@@ -83,7 +97,9 @@ class RigidSurface(nn.Module):
             ('_neighbors', neighbors),
             ('_own_weights', (axes @ differences.sum(dim=1)[..., None])),  # (n, 3, 1)
             ('_neighbor_weights', axes[neighbors] @ differences[..., None]),  # (n, k, 3, 1)
-            ('_solution', torch.linalg.inv(torch.eye(len(texels)) + rigidity * laplacian).float()),
+            ('_solution', solution.float()),
+            ('_joint_weights', joint_weights.float()),
+            ('_joint_pull', _pull_of_joints(solution, joint_weights).float()),
             ('_rows', rows),
             ('_scale_weights', is_defined / is_defined.sum().clamp_min(1)),
         ):
@@ -95,8 +111,11 @@ class RigidSurface(nn.Module):
             texels = location_map.float().flatten(2).transpose(1, 2)  # (B, R R, 3)
             points = texels.index_select(1, self._texels)
             wanted = points + self.rigidity * self._moved_differences(points)
+            moved = self._solution @ wanted
+            joint_shift = self._joint_weights @ (points - moved)[..., :2]  # (B, J, 2)
+            held = moved[..., :2] + self._joint_pull @ joint_shift
             # Texels without a surface point stay as they are.
-            moved = torch.cat([self._solution @ wanted, texels], dim=1)
+            moved = torch.cat([torch.cat([held, moved[..., 2:]], dim=2), texels], dim=1)
             moved = moved.index_select(1, self._rows)
             return moved.transpose(1, 2).reshape(location_map.shape)
 
@@ -110,6 +129,21 @@ class RigidSurface(nn.Module):
         near = near.reshape(-1, count, 3 * self._neighbors.shape[1], 3)
         near = near * self._neighbor_weights.flatten(1, 2)
         return scale * (own.sum(dim=2) + near.sum(dim=2))
+
+
+def _pull_of_joints(solution: Tensor, joint_weights: Tensor) -> Tensor:
+    """How far the texels (n, J) move per metre that a joint is held back.
+
+    The equations with joints differ from those without by a matrix of rank J, so that their
+    solution follows from the other's (Woodbury's formula).
+
+    Args:
+        solution: (n, n) float64, inverse of the equations without joints.
+        joint_weights: (J, n) float64.
+    """
+    reach = solution @ joint_weights.T
+    softness = torch.eye(len(joint_weights), dtype=torch.float64) / JOINT_HOLD
+    return reach @ torch.linalg.inv(joint_weights @ reach + softness)
 
 
 def _neighborhoods(points: Tensor, normals: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:

@@ -12,7 +12,7 @@ from decomr_core.uv.topology import Topology
 
 __all__ = ['EXPORT_VERSION', 'INPUT_NAME', 'OUTPUT_NAMES', 'TARGETS', 'ExportedModel']
 
-EXPORT_VERSION = 6
+EXPORT_VERSION = 7
 """Increased when the content of exports changes, so that older exports are recreated."""
 
 INPUT_NAME = 'images'

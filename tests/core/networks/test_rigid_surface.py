@@ -22,7 +22,8 @@ RESOLUTION, RIGIDITY = 32, 10.0
 BODY = load_body()
 MAPPER = LocationMapper(load_uv_map('builtin', BODY), RESOLUTION, len(BODY.v_template))
 TEMPLATE, FACES = BODY.v_template.float(), torch.as_tensor(BODY.faces).long()
-SURFACE = RigidSurface(MAPPER, TEMPLATE, FACES, RIGIDITY)
+JOINT_WEIGHTS = MAPPER.texel_weights(BODY.joint_regressor.float())
+SURFACE = RigidSurface(MAPPER, TEMPLATE, FACES, JOINT_WEIGHTS, RIGIDITY)
 
 
 def _map_of(vertices: torch.Tensor) -> torch.Tensor:
@@ -49,15 +50,37 @@ def test_a_rotated_translated_and_scaled_template_passes_through(seed: int, scal
 
 
 @settings(max_examples=10, deadline=None)
-@given(seed=st.integers(0, 10**6))
-def test_the_step_follows_rotations_and_translations_of_any_surface(seed: int) -> None:
+@given(seed=st.integers(0, 10**6), angle=st.floats(-math.pi, math.pi))
+def test_the_step_follows_translations_and_turns_in_the_image_plane(
+    seed: int, angle: float
+) -> None:
     generator = torch.Generator().manual_seed(seed)
-    turn, _ = torch.linalg.qr(torch.randn(3, 3, generator=generator))
-    turn = turn * torch.det(turn)
+    sine, cosine = math.sin(angle), math.cos(angle)
+    turn = torch.tensor([[cosine, -sine, 0], [sine, cosine, 0], [0, 0, 1]])
     noisy = _map_of(TEMPLATE[None] + 0.02 * torch.randn(TEMPLATE.shape, generator=generator))
     turned = torch.einsum('ij,bjhw->bihw', turn, noisy) + 0.5 * MAPPER.mask
     expected = torch.einsum('ij,bjhw->bihw', turn, SURFACE(noisy)) + 0.5 * MAPPER.mask
     torch.testing.assert_close(SURFACE(turned), expected, rtol=0, atol=5e-5)
+
+
+@settings(max_examples=10, deadline=None)
+@given(seed=st.integers(0, 10**6), rigidity=st.sampled_from([3.0, 30.0, 300.0]))
+def test_joints_stay_in_the_image_and_move_in_depth(seed: int, rigidity: float) -> None:
+    surface = RigidSurface(MAPPER, TEMPLATE, FACES, JOINT_WEIGHTS, rigidity)
+    true = _map_of(torch.from_numpy(random_bodies(BODY, 2, seed=seed % 7)[1:]).float())
+    # Limbs of wrong lengths: the surface wants to move its joints.
+    stretched = true * torch.tensor([1.3, 0.8, 1.2])[:, None, None]
+
+    def joint_shift() -> torch.Tensor:
+        """(B, 3, J), metres."""
+        return (surface(stretched) - stretched).flatten(2) @ JOINT_WEIGHTS.T
+
+    held = joint_shift()
+    surface._joint_pull.zero_()
+    free = joint_shift()
+    assert held[:, :2].abs().max() < 0.3 * free[:, :2].abs().max()
+    torch.testing.assert_close(held[:, 2], free[:, 2])
+    assert free[:, 2].abs().max() > 2e-3
 
 
 def test_stretched_surfaces_become_less_stretched_and_stay_near_their_place() -> None:
