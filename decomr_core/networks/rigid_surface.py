@@ -25,7 +25,7 @@ MIN_DISTANCE_M = 0.01
 MAX_DISTANCE_M = 0.15
 """Texels next to each other in the map, but farther apart on the template, lie across a gap."""
 JOINT_HOLD = 3000.0
-"""Weight of x and y of a joint, where that of a texel's place is 1."""
+"""Weight of a joint's place in the image, relative to that of the places of texels."""
 
 
 class RigidSurface(nn.Module):
@@ -34,9 +34,9 @@ class RigidSurface(nn.Module):
     The new places y of the texels solve y + rigidity (y - W y) = x + rigidity d. Here x are the
     given places, W y is the weighted mean over each texel's neighbours, and d the template's
     difference between a texel and that mean, rotated as the surface x is and scaled to its mean
-    size. For x and y, `JOINT_HOLD` J' (J y - J x) is added, where J are the weights of the texels
-    in the joints. The equations are the same for all location maps, so their inverse is a
-    constant. A rotated, translated or scaled template passes through unchanged.
+    size. In the image plane the left side also has `JOINT_HOLD` J' J (y - x), where J are the
+    weights of the texels in the joints. The equations are the same for all location maps, so their
+    inverse is a constant. A rotated, translated or scaled template passes through unchanged.
 
     Attributes:
         rigidity: weight of the distances relative to that of the given places.
